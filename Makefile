@@ -1,0 +1,68 @@
+# Every target makes the environment it needs; the only thing to have beforehand is Python 3.11 or later.
+PYTHON ?= python3
+VENV ?= .venv
+VENV_MIN ?= .venv-min
+# 0: one process. Two pay once the tests take several minutes on two idle cores; before, importing torch and
+# starting joblib's workers twice costs more than it gains. Each test file runs whole in one process.
+WORKERS ?= 0
+PYTEST_ARGS ?=
+
+PY := $(VENV)/bin/python
+PY_MIN := $(VENV_MIN)/bin/python
+PIP_FLAGS := --quiet --disable-pip-version-check
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+
+.NOTPARALLEL:
+.PHONY: help demo test test-min lint types docs clean distclean
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed  ## Fair latent of the Adult data: scores and three counterfactual rows
+	$(PY) benchmarks/demo.py
+
+test: $(VENV)/.installed-test  ## Tests and doctests, with branch coverage
+	$(PY) $(PYTEST) --cov --cov-report=term --cov-fail-under=95
+
+# Without the package's doctests: older numpy and pandas print their values differently.
+test-min: $(VENV_MIN)/.installed-test  ## Tests on the oldest supported versions
+	$(PY_MIN) $(PYTEST) tests
+
+lint: $(VENV)/.installed-lint  ## Linter
+	$(PY) -m ruff check .
+
+types: $(VENV)/.installed-lint  ## Type check
+	$(PY) -m pyright --pythonpath $(PY)
+
+docs: $(VENV)/.installed-docs  ## HTML documentation in docs/_build/html, warnings as errors
+	$(PY) -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+
+clean:  ## Remove what the targets made, but not the environments
+	rm -rf build dist *.egg-info docs/_build docs/generated htmlcov .coverage .coverage.* \
+		.pytest_cache .ruff_cache .hypothesis
+	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean  ## Remove the environments too
+	rm -rf $(VENV) $(VENV_MIN)
+
+# Environments. A stamp file stands for one installed extra, so that a second run installs nothing.
+$(PY):
+	$(PYTHON) -m venv $(VENV)
+
+$(PY_MIN):
+	$(PYTHON) -m venv $(VENV_MIN)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
+	@echo "Installing the package into $(VENV) (a minute or two the first time)"
+	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(PY)
+	@echo "Installing the package and what '$*' needs into $(VENV) (a minute or two the first time)"
+	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e ".[$*]"
+	@touch $@
+
+$(VENV_MIN)/.installed-test: pyproject.toml constraints-min.txt | $(PY_MIN)
+	@echo "Installing the package and the oldest supported versions into $(VENV_MIN)"
+	$(PY_MIN) -m pip install $(PIP_FLAGS) -c constraints-min.txt -e ".[test]"
+	@touch $@

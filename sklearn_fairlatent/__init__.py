@@ -1,0 +1,23 @@
+"""Fair latent spaces for scikit-learn."""
+
+from ._codec import TabularCodec
+from ._counterfactual import pipeline_counterfactual
+from ._exceptions import (
+    LabelLostWarning,
+    MissingSensitiveWarning,
+    PenaltyIneffectiveWarning,
+    SmallGroupWarning,
+)
+from ._transformer import FairLatentTransformer
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "FairLatentTransformer",
+    "LabelLostWarning",
+    "MissingSensitiveWarning",
+    "PenaltyIneffectiveWarning",
+    "SmallGroupWarning",
+    "TabularCodec",
+    "pipeline_counterfactual",
+]

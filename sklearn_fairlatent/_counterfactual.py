@@ -1,0 +1,228 @@
+"""Moving a block of the latent: which way, how far, for one or several attributes, alone or in a Pipeline."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.pipeline import Pipeline
+
+# Quantiles at which two groups' distributions are matched.
+RANKS = np.linspace(0, 1, 33)
+# A group of this many rows is described half by its own quantiles and half by the pooled ones.
+SHRINKAGE_ROWS = 50
+# Neighbouring quantiles are kept this share of the block's standard deviation apart, which bounds the
+# slope of the map between two groups and with it the rounding error of there-and-back.
+MIN_GAP = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMap:
+    """How the block of one variable moves between its values.
+
+    For groups: every group's quantiles of the block, column by column. A row keeps its rank inside its
+    group. For a continuous variable: the slope of the block on the value. A row keeps its residual.
+    """
+
+    variable: object
+    quantiles: np.ndarray | None  # (n_groups, n_ranks, width)
+    slope: np.ndarray | None  # (width,)
+    readout: object
+
+    @classmethod
+    def fit(cls, variable, block, codes):
+        """Learn the map from latents ``block`` of shape (n, width) with known ``codes``."""
+        known = ~np.isnan(codes)
+        block, codes = block[known], codes[known]
+        if variable.kind == "continuous":
+            slope = LinearRegression().fit(codes[:, None], block).coef_[:, 0]
+            return cls(variable, None, slope, LinearRegression().fit(block, codes))
+        seen = np.unique(codes)
+        readout = LogisticRegression(max_iter=1000).fit(block, codes) if len(seen) > 1 else None
+        pooled = np.quantile(block - block.mean(0), RANKS, axis=0)
+        gap = MIN_GAP * (block.std(0) + 1e-12)
+        quantiles = np.empty((variable.n_groups, len(RANKS), block.shape[1]))
+        for group in range(variable.n_groups):
+            rows = block[codes == group]
+            centre = rows.mean(0) if len(rows) else block.mean(0)
+            own = np.quantile(rows - centre, RANKS, axis=0) if len(rows) else pooled
+            share = len(rows) / (len(rows) + SHRINKAGE_ROWS)
+            shape = share * own + (1 - share) * pooled
+            steps = np.maximum(np.diff(shape, axis=0), gap)
+            middle = len(RANKS) // 2
+            ladder = np.concatenate([np.zeros((1, block.shape[1])), np.cumsum(steps, axis=0)])
+            quantiles[group] = centre + shape[middle] + ladder - ladder[middle]
+        return cls(variable, quantiles, None, readout)
+
+    def read(self, block):
+        """Codes that the latents themselves tell: the likeliest group, or the predicted number."""
+        if self.readout is None:
+            return np.zeros(len(block))
+        return self.readout.predict(block)
+
+    def move(self, block, own, wanted):
+        """Latents ``block`` with every row moved from the code ``own`` to the code ``wanted``."""
+        if self.slope is not None:
+            return block + (wanted - own)[:, None] * self.slope
+        moved = block.copy()
+        for source in np.unique(own).astype(int):
+            for goal in np.unique(wanted[own == source]).astype(int):
+                rows = (own == source) & (wanted == goal)
+                if source != goal:
+                    for column in range(block.shape[1]):
+                        moved[rows, column] = _match(
+                            block[rows, column],
+                            self.quantiles[source, :, column],
+                            self.quantiles[goal, :, column],
+                        )
+        return moved
+
+
+def _match(values, source, goal):
+    """Piecewise-linear map that sends the knots ``source`` to ``goal``; slope 1 outside of them."""
+    inside = np.interp(values, source, goal)
+    return inside + np.minimum(values - source[0], 0) + np.maximum(values - source[-1], 0)
+
+
+def wanted_codes(variable, value, own):
+    """Code that every row is to have.
+
+    Raises
+    ------
+    ValueError
+        If ``value`` is needed and missing, has the wrong length, or is no known group.
+    """
+    if value is None:
+        if variable.n_groups == 2:
+            return 1.0 - own
+        what = (
+            f"has {variable.n_groups} groups {variable.categories.tolist()}"
+            if variable.kind == "groups"
+            else "is continuous"
+        )
+        raise ValueError(
+            f"value=None: {variable.name!r} {what}, so there is no single other one. Pass value= the wanted "
+            "value, or an array with one value per row."
+        )
+    values = np.asarray(value, dtype=object if isinstance(value, str) else None)
+    if values.ndim == 0:
+        values = np.full(len(own), value, dtype=values.dtype)
+    if values.shape != own.shape:
+        raise ValueError(
+            f"value has shape {values.shape}, X has {len(own)} rows. Pass one value, or an array with one per row."
+        )
+    codes = variable.encode(values, argument="value")
+    if np.isnan(codes).any():
+        raise ValueError(
+            f"value holds missing values for {variable.name!r}. Pass a known value for every row."
+        )
+    return codes
+
+
+def requested_moves(attr, value, names, target):
+    """The variables to move and the value wanted for each, from the arguments of ``counterfactual``.
+
+    Returns
+    -------
+    dict of str to object
+    """
+    if isinstance(attr, str):
+        attrs = [attr]
+    elif isinstance(attr, (list, tuple)) and attr and all(isinstance(name, str) for name in attr):
+        attrs = list(attr)
+    else:
+        raise TypeError(f"attr={attr!r}: expected a name or a list of names. Known names: {names}.")
+    resolved = [target if name == "target" and target is not None else name for name in attrs]
+    for name in resolved:
+        if name not in names:
+            raise ValueError(f"attr={name!r} is not known. Known names: {names}.")
+    if len(set(resolved)) < len(resolved):
+        raise ValueError(f"attr={attrs} names a variable twice. Name each once.")
+    if len(attrs) == 1 and not isinstance(value, dict):
+        return {resolved[0]: value}
+    if value is not None and not isinstance(value, dict):
+        raise TypeError(
+            f"value={value!r}: with several attributes pass a dict, for example {dict.fromkeys(attrs, '...')}."
+        )
+    value = value or {}
+    strangers = sorted(set(value) - set(attrs))
+    if strangers:
+        raise ValueError(f"value has keys {strangers} that are not in attr={attrs}. Drop them.")
+    return {name: value.get(asked) for name, asked in zip(resolved, attrs, strict=True)}
+
+
+def pipeline_counterfactual(pipeline, X, attr, value=None, *, sensitive_features=None):
+    """Counterfactuals of a :class:`FairLatentTransformer` inside a Pipeline, in the pipeline's input units.
+
+    Rows pass through the steps before the transformer, are moved by its ``counterfactual``, and come back through
+    the inverse of these steps, last first.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A fitted pipeline with exactly one ``FairLatentTransformer``.
+    X : array-like of shape (n_samples, n_features)
+        Rows as ``pipeline.predict`` takes them.
+    attr, value, sensitive_features
+        As in :meth:`FairLatentTransformer.counterfactual`.
+
+    Returns
+    -------
+    array or frame of shape (n_samples, n_features)
+        Whatever the first step's ``inverse_transform`` returns.
+
+    Raises
+    ------
+    TypeError
+        If ``pipeline`` is no Pipeline.
+    ValueError
+        If it does not hold exactly one transformer, or a step before it has no ``inverse_transform``.
+
+    See Also
+    --------
+    FairLatentTransformer.counterfactual : The same for a transformer on its own.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklearn_fairlatent import FairLatentTransformer, pipeline_counterfactual
+    >>> from sklearn_fairlatent.datasets import make_biased_latents
+    >>> data = make_biased_latents(400, random_state=0)
+    >>> fair = FairLatentTransformer(max_epochs=2, random_state=0)
+    >>> pipeline = make_pipeline(StandardScaler(), fair, LogisticRegression())
+    >>> _ = pipeline.fit(
+    ...     data.data, data.target, fairlatenttransformer__sensitive_features=data.sensitive_features
+    ... )
+    >>> pipeline_counterfactual(pipeline, data.data[:3], data.sensitive_features.columns[0]).shape
+    (3, 16)
+    """
+    if not isinstance(pipeline, Pipeline):
+        raise TypeError(
+            f"pipeline is a {type(pipeline).__name__}; expected a fitted sklearn.pipeline.Pipeline. For a "
+            "transformer on its own call its counterfactual method."
+        )
+    positions = [k for k, (_, step) in enumerate(pipeline.steps) if hasattr(step, "counterfactual")]
+    if len(positions) != 1:
+        raise ValueError(
+            f"pipeline holds {len(positions)} FairLatentTransformer steps; expected exactly one. Call "
+            "counterfactual on the step you mean."
+        )
+    before = [
+        (name, step) for name, step in pipeline.steps[: positions[0]] if step not in (None, "passthrough")
+    ]
+    for name, step in before:
+        if not hasattr(step, "inverse_transform"):
+            raise ValueError(
+                f"step {name!r} ({type(step).__name__}) has no inverse_transform, so there is no way back to the "
+                "pipeline's input units. Replace it by a TabularCodec, or call counterfactual on the "
+                "FairLatentTransformer step for an answer in that step's units."
+            )
+    rows = X
+    for _, step in before:
+        rows = step.transform(rows)
+    fair = pipeline.steps[positions[0]][1]
+    rows = fair.counterfactual(rows, attr, value, sensitive_features=sensitive_features)
+    for _, step in reversed(before):
+        rows = step.inverse_transform(rows)
+    return rows

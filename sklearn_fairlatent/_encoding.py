@@ -1,0 +1,115 @@
+"""Encoders, decoders and frames of any kind behind one interface: rows in, a float matrix out, and back."""
+
+import narwhals as nw
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils import check_array
+
+from ._latent import row_chunks
+
+# Rows that pass through a torch encoder at once.
+MODULE_ROWS = 512
+
+
+def as_frame(X):
+    """``X`` as a narwhals frame if it is a data frame, else None."""
+    native = nw.from_native(X, eager_only=True, pass_through=True)
+    return native if isinstance(native, nw.DataFrame) else None
+
+
+def frame_like(template, columns, rows=None):
+    """A frame of the kind of ``template`` from a dict of columns, with the index of ``rows`` if that has one."""
+    frame = nw.from_dict(columns, backend=nw.get_native_namespace(template)).to_native()
+    if hasattr(frame, "index") and hasattr(rows, "index"):
+        frame.index = rows.index
+    return frame
+
+
+def column_names(X):
+    """Names of the columns of a frame, else positions."""
+    frame = as_frame(X)
+    return list(frame.columns) if frame is not None else list(range(np.shape(X)[1]))
+
+
+def take_columns(X, names):
+    """The columns ``names`` of a frame or the positions ``names`` of an array, as the kind of ``X``."""
+    frame = as_frame(X)
+    return frame.select(names).to_native() if frame is not None else np.asarray(X)[:, names]
+
+
+def column_values(X, name):
+    """One column as an array."""
+    frame = as_frame(X)
+    return frame[name].to_numpy() if frame is not None else np.asarray(X)[:, name]
+
+
+class Encoding:
+    """What stands between X and the invertible module.
+
+    Parameters
+    ----------
+    encoder : fitted estimator with ``transform``, torch.nn.Module, callable, or None
+    decoder : estimator with ``transform``, torch.nn.Module, callable, or None
+        None: the encoder's own ``inverse_transform``, if it has one.
+    """
+
+    def __init__(self, encoder, decoder):
+        self.encoder, self.decoder = encoder, decoder
+
+    @classmethod
+    def fit(cls, encoder, decoder, X, y):
+        """Clone and fit an estimator; a ``FrozenEstimator``, a module or a callable is used as it is."""
+        if hasattr(encoder, "fit") and not isinstance(encoder, torch.nn.Module):
+            encoder = clone(encoder).fit(X, y)
+        return cls(encoder, decoder)
+
+    @property
+    def can_decode(self):
+        """Whether there is a way back to the space of X."""
+        return self.encoder is None or self.decoder is not None or hasattr(self.encoder, "inverse_transform")
+
+    def encode(self, X):
+        """Float matrix of shape (n_samples, n_encoded)."""
+        if self.encoder is None:
+            return X
+        if isinstance(self.encoder, torch.nn.Module):
+            E = _through_module(self.encoder, X).reshape(len(X), -1)
+        elif hasattr(self.encoder, "transform"):
+            E = self.encoder.transform(X)
+        else:
+            E = self.encoder(X)
+        return check_array(
+            E, dtype=[np.float64, np.float32], input_name="the output of encoder", ensure_min_features=1
+        )
+
+    def decode(self, E):
+        """Back to the space of X; the inverse of :meth:`encode` as far as the decoder is one."""
+        if not self.can_decode:
+            raise ValueError(
+                f"encoder={type(self.encoder).__name__} has no inverse_transform and decoder=None: there is no "
+                "way back to the space of X. Pass decoder=, or work with to_latent and transform."
+            )
+        if self.decoder is None:
+            return E if self.encoder is None else self.encoder.inverse_transform(E)
+        if isinstance(self.decoder, torch.nn.Module):
+            return _through_module(self.decoder, E)
+        return self.decoder.transform(E) if hasattr(self.decoder, "transform") else self.decoder(E)
+
+
+def _through_module(module, X):
+    """Outputs of a frozen module, in batches, in the dtype and on the device of its parameters."""
+    parameter = next(module.parameters(), torch.zeros(0))
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            parts = [
+                module(torch.tensor(np.asarray(X[rows]), dtype=parameter.dtype, device=parameter.device))
+                .cpu()
+                .numpy()
+                for rows in row_chunks(len(X), MODULE_ROWS)
+            ]
+    finally:
+        module.train(was_training)
+    return np.concatenate(parts)

@@ -1,0 +1,528 @@
+"""Training: seeds and threads, the held-out rows, and the skorch net that fits the invertible module."""
+
+import contextlib
+import copy
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.model_selection import train_test_split
+from skorch import NeuralNet
+from skorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    GradientNormClipping,
+    LRScheduler,
+    PassthroughScoring,
+    ProgressBar,
+)
+from skorch.helper import predefined_split
+from threadpoolctl import threadpool_limits
+from torch import nn
+from zuko.nn import MLP
+
+from ._flow import CarrierFlow
+from ._latent import row_chunks, sample_rows
+from ._losses import dependence, gaussian_nll, label_loss, random_directions
+
+# Weight of the dependence measure at fairness_strength=1 (docs/design_notes.md, "The weight of the penalty").
+UNIT_STRENGTH = 12.0
+# The penalty is off for the first quarter of the steps and rises linearly over the second: the block first
+# learns the label, which is what stops a strong penalty from collapsing it.
+WARM_UP = 0.25
+# A default fit makes this many steps, within these epochs: few rows seen often are learnt by heart, many
+# rows seen once are not learnt at all.
+DEFAULT_STEPS = 400
+DEFAULT_EPOCHS = (4, 40)
+# The likelihood needs no large batches: every eighth row of a full one is enough.
+LIKELIHOOD_ROWS = 256
+N_DIRECTIONS = 32
+CALIBRATION_ROWS = 8192
+# Fewer held-out rows than this measure nothing; the training rows stand in.
+MIN_HELD_OUT = 20
+
+# torch's generator and every thread pool are process-wide, so fits in one process take turns.
+_FIT_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def reproducible(seed, n_threads):
+    """Fixed seed and thread count inside, everything as it was outside; one fit at a time in a process."""
+    with _FIT_LOCK:
+        threads_before = torch.get_num_threads()
+        try:
+            with threadpool_limits(limits=n_threads), torch.random.fork_rng(devices=[]):
+                torch.set_num_threads(n_threads)
+                torch.random.default_generator.manual_seed(seed)
+                yield
+        finally:
+            torch.set_num_threads(threads_before)
+
+
+@dataclass
+class Codes:
+    """What a fit knows about every row besides X."""
+
+    label: np.ndarray  # (n,), zeros without a label
+    strata: np.ndarray  # (n,) of int, -1 where the row is not compared
+    members: np.ndarray  # (n, n_comparisons)
+    designs: list  # one (n, n_columns) array per attribute
+
+
+@dataclass
+class Task:
+    """What is learnt: the kind of label, the comparisons and the sizes of the heads."""
+
+    kind: str | None  # "binary", "multiclass", "continuous"; None without a label
+    n_scores: int
+    comparison_weights: np.ndarray
+    strength: float
+
+
+def describe_task(target, label, variables, attributes, strata, strength):
+    """The codes of all rows and the task, from the variables of the label and the attributes."""
+    members = [variable.memberships(codes) for variable, codes in zip(variables, attributes, strict=True)]
+    # Every attribute counts the same, however many comparisons it takes.
+    weights = [np.full(part.shape[1], 1 / part.shape[1]) for part in members]
+    codes = Codes(
+        label,
+        strata,
+        np.column_stack(members) if members else np.zeros((len(label), 0)),
+        [variable.design(codes) for variable, codes in zip(variables, attributes, strict=True)],
+    )
+    kind, n_scores = None, 0
+    if target is not None:
+        kind = (
+            target.kind
+            if target.kind == "continuous"
+            else ("binary" if target.n_groups == 2 else "multiclass")
+        )
+        n_scores = target.n_groups if kind == "multiclass" else 1
+    return codes, Task(kind, n_scores, np.concatenate(weights) if weights else np.zeros(0), float(strength))
+
+
+def _is_memory_mapped(X):
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return False
+
+
+class WhitenedRows:
+    """``X`` behind the fixed linear map, as float32: kept whole if X is in memory, else mapped when read."""
+
+    def __init__(self, X, linear):
+        self.X = X
+        self.mean, self.matrix = linear.mean.numpy(), linear.matrix.numpy()
+        self.cache = None
+        if not _is_memory_mapped(X):
+            self.cache = np.empty(X.shape, dtype=np.float32)
+            for part in row_chunks(len(X)):
+                self.cache[part] = self._whiten(X[part])
+
+    def _whiten(self, rows):
+        return (rows - self.mean) @ self.matrix
+
+    def __getitem__(self, rows):
+        w = self._whiten(self.X[rows]).astype(np.float32) if self.cache is None else self.cache[rows]
+        return torch.from_numpy(w)
+
+
+class LatentRows(torch.utils.data.Dataset):
+    """Whitened rows with their codes, read whole batches at a time."""
+
+    def __init__(self, inputs, codes, rows):
+        self.inputs, self.codes, self.rows = inputs, codes, rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def take(self, positions):
+        """Inputs and codes of the rows at ``positions`` as float32 tensors."""
+        rows = np.sort(self.rows[positions])
+        codes = self.codes
+        batch = {
+            "label": torch.as_tensor(codes.label[rows], dtype=torch.float32),
+            "strata": torch.as_tensor(codes.strata[rows]),
+            "members": torch.as_tensor(codes.members[rows], dtype=torch.float32),
+            "designs": [torch.as_tensor(design[rows], dtype=torch.float32) for design in codes.designs],
+        }
+        return self.inputs[rows], batch
+
+
+class BatchLoader:
+    """Whole batches; torch's own loader fetches row by row, which costs more than the training step."""
+
+    def __init__(self, dataset, batch_size, generator=None):
+        self.dataset, self.batch_size, self.generator = dataset, batch_size, generator
+
+    def __len__(self):
+        n = len(self.dataset)
+        return max(1, n // self.batch_size) if self.generator is not None else -(-n // self.batch_size)
+
+    def __iter__(self):
+        n = len(self.dataset)
+        shuffled = self.generator is not None
+        order = torch.randperm(n, generator=self.generator).numpy() if shuffled else np.arange(n)
+        for batch in range(len(self)):
+            yield self.dataset.take(order[batch * self.batch_size : (batch + 1) * self.batch_size])
+
+
+class LatentModel(nn.Module):
+    """The invertible module behind the linear map, with its heads, which are only needed while training."""
+
+    def __init__(self, core, layout, task, design_widths):
+        super().__init__()
+        self.core = core
+        self.layout = layout
+        n_handed_on = layout.n_handed_on
+        self.head = nn.Linear(n_handed_on, task.n_scores) if task.kind else None
+        # A hand-on wider or narrower than the target block: the block itself must carry the label as well.
+        wider = task.kind and n_handed_on != layout.n_target
+        self.target_head = nn.Linear(layout.n_target, task.n_scores) if wider else None
+        self.locations = nn.ModuleList(
+            nn.Linear(n_columns, width) if width else nn.Identity()
+            for n_columns, width in zip(design_widths, layout.widths[1:-1], strict=True)
+        )
+        n_comparisons = len(task.comparison_weights)
+        self.adversary = MLP(n_handed_on, n_comparisons, (32, 32)) if n_comparisons else None
+
+    def latent(self, w):
+        """Target block and hand-on of every row; latent, log-determinant and positions of the likelihood's rows."""
+        core, layout = self.core, self.layout
+        if isinstance(core, CarrierFlow) and not core.wide:
+            z_f, r, _ = core.carry(w)
+            some = slice(None, None, max(1, len(w) // LIKELIHOOD_ROWS))
+            # The flow fits the rest to a fixed z_f: its gradient must not move what is handed on.
+            rest, log_det = core.disentangle(r[some].detach(), z_f[some].detach())
+            rest = torch.cat([rest.new_zeros(len(rest), layout.n_target), rest], dim=1)
+            return z_f[:, : layout.n_target], z_f[:, : layout.n_handed_on], rest, log_det, some
+        z, log_det = core(w)
+        return z[:, : layout.n_target], z[:, layout.handed_on], z, log_det, slice(None)
+
+    def forward(self, w):
+        target, handed_on, z, log_det, some = self.latent(w)
+        return {
+            "handed_on": handed_on,
+            "scores": self.head(handed_on) if self.head is not None else None,
+            "target_scores": self.target_head(target) if self.target_head is not None else None,
+            "latent": z,
+            "log_det": log_det,
+            "rows": some,
+            # Only watches: what it learns never reaches the latent.
+            "adversary": self.adversary(handed_on.detach()) if self.adversary is not None else None,
+        }
+
+
+class LatentLoss(nn.Module):
+    """The objective: label loss, dependence of the handed-on block on the attributes, likelihood of the rest."""
+
+    def __init__(self, task, layout, generator):
+        super().__init__()
+        self.task, self.layout, self.generator = task, layout, generator
+        self.register_buffer("weights", torch.as_tensor(task.comparison_weights, dtype=torch.float32))
+
+    def terms(self, outputs, batch, locations):
+        """The single terms, in nats or, for the dependence, as a share of the block's spread."""
+        task, layout = self.task, self.layout
+        z = outputs["handed_on"]
+        terms = {}
+        if task.kind:
+            loss = label_loss(outputs["scores"], batch["label"], task.kind)
+            if outputs["target_scores"] is not None:
+                loss = (loss + label_loss(outputs["target_scores"], batch["label"], task.kind)) / 2
+            terms["label_loss"] = loss
+        if len(self.weights):
+            directions = random_directions(z.shape[1], N_DIRECTIONS, self.generator, z.device)
+            terms["dependence"] = dependence(z, batch["members"], self.weights, batch["strata"], directions)
+            known = ~torch.isnan(batch["members"])
+            loss = nn.functional.binary_cross_entropy_with_logits(
+                outputs["adversary"], torch.nan_to_num(batch["members"]), reduction="none"
+            )
+            terms["adversary_loss"] = (loss * known).sum() / known.sum().clamp(min=1)
+        latent, rows = outputs["latent"], outputs["rows"]
+        nll = -outputs["log_det"]
+        for block, (location, design) in enumerate(zip(locations, batch["designs"], strict=True)):
+            columns = layout[layout.sensitive[block]]
+            if columns.stop > columns.start:
+                nll = nll + gaussian_nll(latent[:, columns], location(design[rows]))
+        residual = latent[:, layout.n_target + layout.n_sensitive :]
+        terms["likelihood"] = ((nll + gaussian_nll(residual, 0.0)) / layout.n_features).mean()
+        return terms
+
+    def forward(self, terms, ramp):
+        """Weighted sum of the terms; ``ramp`` in [0, 1] scales the penalty during warm-up."""
+        strength = ramp * UNIT_STRENGTH * self.task.strength
+        weights = {"label_loss": 1.0, "dependence": strength, "adversary_loss": 1.0, "likelihood": 1.0}
+        return sum(weights[name] * term for name, term in terms.items() if weights[name])
+
+
+class LatentNet(NeuralNet):
+    """skorch's loop around :class:`LatentModel`, with the terms of the objective kept in the history."""
+
+    total_steps = 1
+
+    def train_step_single(self, batch, **fit_params):
+        step = super().train_step_single(batch, **fit_params)
+        self.steps_done += 1
+        return step
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        terms = self.criterion_.terms(y_pred, _to(y_true, self.device), self.module_.locations)
+        prefix = "train" if training else "valid"
+        for name, term in terms.items():
+            self.history.record_batch(f"{prefix}_{name}", term.item())
+        if not training:
+            self.held_out.append((y_pred["scores"], y_pred["adversary"]))
+            terms.pop("adversary_loss", None)
+        done = self.steps_done / self.total_steps
+        ramp = min(1.0, max(0.0, (done - WARM_UP) / WARM_UP)) if training else 1.0
+        return self.criterion_(terms, ramp)
+
+
+class HeldOutScores(Callback):
+    """Records the validation utility and the adversary's AUC of an epoch."""
+
+    def __init__(self, task, codes):
+        self.task, self.codes = task, codes
+
+    def on_epoch_begin(self, net, **kwargs):
+        net.held_out = []
+
+    def on_epoch_end(self, net, **kwargs):
+        scores, adversary = (
+            [part.cpu().double().numpy() for part in parts if part is not None]
+            for parts in zip(*net.held_out, strict=True)
+        )
+        if scores:
+            net.history.record(
+                "validation_utility", utility(np.concatenate(scores), self.codes.label, self.task)
+            )
+        if adversary:
+            net.history.record("adversary_auc", adversary_auc(np.concatenate(adversary), self.codes))
+
+
+def _to(batch, device):
+    if isinstance(batch, dict):
+        return {name: _to(value, device) for name, value in batch.items()}
+    if isinstance(batch, list):
+        return [_to(value, device) for value in batch]
+    return batch.to(device)
+
+
+def utility(scores, label, task):
+    """ROC AUC of the label head (macro one-vs-rest for many classes) in [0, 1], or R2 for a continuous label."""
+    if task.kind == "continuous":
+        return float(r2_score(label, scores[:, 0]))
+    columns = scores if task.kind == "multiclass" else np.column_stack([-scores[:, 0], scores[:, 0]])
+    wanted = range(columns.shape[1]) if task.kind == "multiclass" else [1]
+    aucs = [roc_auc_score(label == k, columns[:, k]) for k in wanted if 0 < (label == k).sum() < len(label)]
+    return float(np.mean(aucs)) if aucs else float("nan")
+
+
+def adversary_auc(scores, codes):
+    """Highest AUC of the adversary over all comparisons and label strata, at least 0.5."""
+    highest = 0.5
+    for stratum in np.unique(codes.strata[codes.strata >= 0]):
+        rows = codes.strata == stratum
+        for scored, inside in zip(scores[rows].T, codes.members[rows].T, strict=True):
+            known = ~np.isnan(inside)
+            n_inside = inside[known].sum()
+            # An AUC of fewer than five rows is a coin toss, and the maximum would pick it.
+            if min(n_inside, known.sum() - n_inside) >= 5:
+                auc = roc_auc_score(inside[known], scored[known])
+                highest = max(highest, auc, 1 - auc)
+    return float(highest)
+
+
+def split_rows(n_samples, fraction, label, designs, rng):
+    """Training rows and held-out rows, stratified on the label and the groups as far as their counts allow."""
+    rows = np.arange(n_samples)
+    if n_samples * fraction < MIN_HELD_OUT:
+        return rows, rows
+    strata = np.unique(
+        np.column_stack([np.nan_to_num(c, nan=-1.0) for c in (label, *designs)]), axis=0, return_inverse=True
+    )[1].ravel()
+    counts = np.bincount(strata)
+    strata = np.where(counts[strata] * fraction >= 2, strata, -1)
+    rare = (strata == -1).sum()
+    usable = 0 < len(np.unique(strata)) <= n_samples * fraction and rare != 1
+    parts = train_test_split(rows, test_size=fraction, stratify=strata if usable else None, random_state=rng)
+    return tuple(np.sort(part) for part in parts)
+
+
+def calibrate(core, w):
+    """Set the location and scale of the carried columns to those of the rows ``w``."""
+    if not isinstance(core, CarrierFlow) or not core.n_carried:
+        return
+    with torch.no_grad():
+        momentum, core.standardise.momentum = core.standardise.momentum, 1.0
+        core.train()
+        core.carry(w)
+        core.eval()
+        core.standardise.momentum = momentum
+
+
+def _start_head(head, Z, label, task):
+    """The head that fits the untrained latent best, so that training starts from the linear solution."""
+    if task.kind == "continuous":
+        fitted = LinearRegression().fit(Z, label)
+    else:
+        # A class that the sample misses has no row in coef_: the head then keeps its random start.
+        if len(np.unique(label)) != max(2, task.n_scores):
+            return
+        fitted = LogisticRegression(max_iter=1000).fit(Z, label)
+    with torch.no_grad():
+        head.weight.copy_(torch.as_tensor(fitted.coef_.reshape(head.weight.shape)))
+        head.bias.copy_(torch.as_tensor(np.reshape(fitted.intercept_, head.bias.shape)))
+
+
+@dataclass
+class Schedule:
+    """The training knobs of the estimator."""
+
+    max_epochs: int | str
+    batch_size: int | str
+    lr: float
+    early_stopping: bool
+    device: str
+    verbose: int
+    net_params: dict | None = field(default=None)
+
+    def resolve(self, n_rows):
+        """Batch size, epochs and steps per epoch for ``n_rows`` training rows."""
+        batch_size = min(2048, max(32, n_rows // 4)) if self.batch_size == "auto" else self.batch_size
+        batch_size = min(batch_size, n_rows)
+        steps = max(1, n_rows // batch_size)
+        epochs = self.max_epochs
+        if epochs == "auto":
+            epochs = int(np.clip(-(-DEFAULT_STEPS // steps), *DEFAULT_EPOCHS))
+        return batch_size, epochs, steps
+
+
+def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, seed):
+    """Fit the float64 module ``flow`` in place, in float32, and return the history.
+
+    Returns
+    -------
+    history : list of dict
+        One entry per epoch.
+    improved : bool
+        False if the untrained linear solution was better on the held-out rows and was put back.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    inputs = WhitenedRows(X, flow.linear)
+    calibration = LatentRows(
+        inputs, codes, sample_rows(train_rows, CALIBRATION_ROWS, np.random.RandomState(seed))
+    )
+    held_out = LatentRows(inputs, codes, held_out_rows)
+    model = LatentModel(copy.deepcopy(flow.core).float(), layout, task, [d.shape[1] for d in codes.designs])
+    model.to(schedule.device)
+    w, batch = calibration.take(slice(None))
+    w = w.to(schedule.device)
+    calibrate(model.core, w)
+    if task.kind:
+        with torch.no_grad():
+            target, handed_on = (z.cpu().double().numpy() for z in model.latent(w)[:2])
+        _start_head(model.head, handed_on, batch["label"].numpy(), task)
+        if model.target_head is not None:
+            _start_head(model.target_head, target, batch["label"].numpy(), task)
+
+    net = _net(model, layout, task, codes, len(train_rows), held_out, schedule, generator)
+    net.initialize()
+    start = copy.deepcopy(model.core.state_dict())
+    start_loss = _held_out_loss(net, held_out)
+    net.partial_fit(LatentRows(inputs, codes, train_rows), y=None)
+    calibrate(model.core, w)
+    improved = not start_loss < _held_out_loss(net, held_out)
+    if not improved:
+        model.core.load_state_dict(start)
+    flow.core.load_state_dict(model.core.state_dict())
+    flow.to(schedule.device).eval()
+    for parameter in flow.parameters():
+        parameter.requires_grad_(False)
+    history = [
+        {
+            name: value
+            for name, value in epoch.items()
+            if name != "batches" and not name.endswith(("_best", "_count"))
+        }
+        for epoch in net.history.to_list()
+    ]
+    return history, improved
+
+
+def _held_out_loss(net, dataset):
+    """Objective at full strength on the held-out rows, without the terms that only watch."""
+    net.module_.eval()
+    total = 0.0
+    with torch.no_grad():
+        for w, batch in BatchLoader(dataset, CALIBRATION_ROWS):
+            outputs, batch = net.module_(w.to(net.device)), _to(batch, net.device)
+            terms = net.criterion_.terms(outputs, batch, net.module_.locations)
+            terms.pop("adversary_loss", None)
+            total += float(net.criterion_(terms, 1.0)) * len(w)
+    return total / len(dataset)
+
+
+def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
+    batch_size, epochs, steps = schedule.resolve(n_rows)
+    rows = held_out.rows
+    held_out_codes = Codes(codes.label[rows], codes.strata[rows], codes.members[rows], [])
+    names = ["likelihood"]
+    names += ["label_loss"] if task.kind else []
+    names += ["dependence", "adversary_loss"] if len(task.comparison_weights) else []
+    heads = [f"{name}.*" for name in ("head", "target_head") if getattr(model, name) is not None]
+    callbacks = [
+        *(
+            (f"{prefix}_{name}", PassthroughScoring(f"{prefix}_{name}", on_train=prefix == "train"))
+            for prefix in ("train", "valid")
+            for name in names
+        ),
+        ("held_out", HeldOutScores(task, held_out_codes)),
+        ("clip", GradientNormClipping(5.0)),
+        (
+            "schedule",
+            LRScheduler(
+                torch.optim.lr_scheduler.OneCycleLR,
+                # One group per head pattern, then the rest: skorch keeps this order.
+                max_lr=[10 * schedule.lr] * len(heads) + [schedule.lr],
+                total_steps=epochs * steps,
+                step_every="batch",
+            ),
+        ),
+    ]
+    if schedule.early_stopping:
+        patience = max(5, epochs // 5)
+        callbacks.append(("early_stopping", EarlyStopping(patience=patience, load_best=True, sink=_silent)))
+    if schedule.verbose >= 2:
+        callbacks.append(("progress", ProgressBar()))
+    params = {
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": 1e-2,
+        "optimizer__param_groups": [(pattern, {"lr": 10 * schedule.lr}) for pattern in heads],
+        "lr": schedule.lr,
+        "max_epochs": epochs,
+        "batch_size": batch_size,
+        "device": schedule.device,
+        "verbose": int(schedule.verbose == 1),
+        "iterator_train": BatchLoader,
+        "iterator_train__generator": generator,
+        "iterator_valid": BatchLoader,
+        "iterator_valid__batch_size": CALIBRATION_ROWS,
+        "train_split": predefined_split(held_out),
+    }
+    extra = dict(schedule.net_params or {})
+    params["callbacks"] = callbacks + list(extra.pop("callbacks", []))
+    params.update(extra)
+    net = LatentNet(model, LatentLoss(task, layout, generator), **params)
+    net.total_steps, net.steps_done, net.held_out = epochs * steps, 0, []
+    return net
+
+
+def _silent(*args, **kwargs):
+    """A sink for skorch's messages."""
