@@ -23,6 +23,7 @@ toc_object_entries = False
 html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
 html_theme_options = {"show_prev_next": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
+html_sidebars = {page: [] for page in ("install", "user_guide", "design_notes", "readme")}  # nothing below them
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -30,6 +31,7 @@ autodoc_typehints = "none"  # the numpydoc sections give the types, and shapes w
 
 # Every parameter is documented, none that does not exist, in the signature's order.
 numpydoc_validation_checks = {"PR01", "PR02", "PR03"}
+numpydoc_validation_exclude = {r"\.LatentTruth$"}  # comes from make_biased_latents, is not made by users
 numpydoc_show_class_members = False  # the class template lists them
 numpydoc_class_members_toctree = False
 

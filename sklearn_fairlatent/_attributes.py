@@ -29,6 +29,14 @@ THRESHOLDS = np.arange(1, 8) / 8
 LABEL_BINS = 4
 
 
+def as_values(values):
+    """``values`` as an array; numpy would turn the NaN and the numbers beside strings in a list into strings."""
+    array = np.asarray(values)
+    if array.dtype.kind in "US" and not hasattr(values, "dtype"):
+        return np.asarray(values, dtype=object)
+    return array
+
+
 @dataclass(frozen=True, eq=False)
 class Variable:
     """A label or a sensitive attribute: how its values become codes.
@@ -45,15 +53,16 @@ class Variable:
     thresholds: np.ndarray | None = None
 
     @classmethod
-    def from_values(cls, name, values, *, continuous):
+    def from_values(cls, name, values, *, continuous, argument="sensitive_features"):
         """Learn the categories, or the location and scale, of ``values``."""
         if continuous:
-            numbers = _as_numbers(name, values)
+            numbers = _as_numbers(name, values, argument)
             present = numbers[np.isfinite(numbers)]
             scale = present.std() if present.size else 0.0
             if not scale > 0:
                 raise ValueError(
-                    f"{name!r} is constant: a continuous attribute needs at least two different values. "
+                    f"{name!r} is constant: a continuous {'label' if argument == 'y' else 'attribute'} needs at least "
+                    "two different values. "
                     "Leave it out, or check how it was read."
                 )
             standardised = (present - present.mean()) / scale
@@ -62,7 +71,12 @@ class Variable:
                 "continuous",
                 mean=float(present.mean()),
                 scale=float(scale),
-                thresholds=np.unique(np.quantile(standardised, THRESHOLDS)),
+                # Nothing lies above the maximum: a threshold there becomes the value below it.
+                thresholds=np.unique(
+                    np.minimum(
+                        np.quantile(standardised, THRESHOLDS), standardised[standardised < standardised.max()].max()
+                    )
+                ),
             )
         return cls(name, "groups", categories=_categories(name, values))
 
@@ -84,7 +98,7 @@ class Variable:
         ValueError
             If a value is no known group.
         """
-        values = np.asarray(values)
+        values = as_values(values)
         if self.kind == "continuous":
             return (_as_numbers(self.name, values) - self.mean) / self.scale
         missing = pd.isna(values)
@@ -131,23 +145,24 @@ class Variable:
         return np.where(np.isnan(codes)[:, None], np.nan, inside)
 
 
-def _as_numbers(name, values):
+def _as_numbers(name, values, argument="sensitive_features"):
+    reason, remedy = "declared continuous", "Take it out of continuous_features"
+    if argument == "y":
+        reason, remedy = "the label of a regression", "Pass task='classification'"
     try:
         numbers = np.asarray(pd.to_numeric(pd.Series(values).astype(object)), dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{name!r} is declared continuous but holds values that are not numbers ({error}). "
-            "Take it out of continuous_features, or convert it."
+            f"{name!r} is {reason} but holds values that are not numbers ({error}). {remedy}, or convert it."
         ) from None
     if np.isinf(numbers).any():
-        raise ValueError(
-            f"{name!r} contains infinity. Clip the values, or set them to NaN: missing is allowed."
-        )
+        raise ValueError(f"{name!r} contains infinity. Clip the values, or set them to NaN: missing is allowed.")
     return numbers
 
 
 def _categories(name, values):
-    present = np.asarray(values)[~pd.isna(values)]
+    values = as_values(values)
+    present = values[~pd.isna(values)]
     for value in present.tolist() if present.dtype == object else []:
         if not isinstance(value, Hashable):
             raise TypeError(
@@ -167,7 +182,7 @@ def _is_number(values):
     present = values[~pd.isna(values)]
     return present.size > 0 and all(
         isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-        for value in present[:1000].tolist()
+        for value in (present if present.dtype == object else present[:1]).tolist()
     )
 
 
@@ -229,7 +244,7 @@ def read_sensitive_features(sensitive_features, n_samples, index=None):
     """
     labels = getattr(sensitive_features, "index", None) if not isinstance(sensitive_features, list) else None
     if isinstance(sensitive_features, dict):
-        columns = {name: np.asarray(values) for name, values in sensitive_features.items()}
+        columns = {name: as_values(values) for name, values in sensitive_features.items()}
     else:
         native = nw.from_native(sensitive_features, allow_series=True, pass_through=True)
         if isinstance(native, nw.DataFrame):
@@ -237,20 +252,18 @@ def read_sensitive_features(sensitive_features, n_samples, index=None):
         elif isinstance(native, nw.Series):
             columns = {native.name or "sensitive_feature_0": native.to_numpy()}
         else:
-            values = np.asarray(sensitive_features, dtype=None)
+            values = as_values(sensitive_features)
             if values.ndim not in (1, 2):
-                raise ValueError(
-                    f"sensitive_features has {values.ndim} dimensions; expected 1 or 2. Pass a DataFrame."
-                )
-            values = values.reshape(len(values), -1)
-            columns = {f"sensitive_feature_{j}": values[:, j] for j in range(values.shape[1])}
+                raise ValueError(f"sensitive_features has {values.ndim} dimensions; expected 1 or 2. Pass a DataFrame.")
+            values = values[:, None] if values.ndim == 1 else values
+            columns = {f"sensitive_feature_{j}": as_values(values[:, j].tolist()) for j in range(values.shape[1])}
     if not columns:
         raise ValueError("sensitive_features has no columns. Pass at least one attribute, or None.")
     if not all(isinstance(name, str) for name in columns):
-        raise TypeError(
-            f"sensitive_features: column names must be strings, got {list(columns)}. Rename the columns."
-        )
+        raise TypeError(f"sensitive_features: column names must be strings, got {list(columns)}. Rename the columns.")
     for name, values in columns.items():
+        if values.ndim != 1:
+            raise ValueError(f"sensitive_features: {name!r} has {values.ndim} dimensions; expected one value per row.")
         if len(values) != n_samples:
             raise ValueError(
                 f"sensitive_features: {name!r} has {len(values)} rows, X has {n_samples}. Inside a search or "
@@ -287,7 +300,11 @@ def label_variable(y, task, name):
     variable : Variable
     codes : ndarray of float64 of shape (n_samples,)
     """
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(as_values(y) if isinstance(y, (list, tuple)) else y, warn=True)
+    if y.dtype == object:
+        y = np.asarray(pd.Series(y).infer_objects())
+    if y.dtype.kind == "f" and np.isinf(y).any():
+        raise ValueError("Input y contains infinity. Drop or clip these rows before fit.")
     if pd.isna(y).any():
         raise ValueError("Input y contains NaN. Drop or impute the rows without a label before fit.")
     kind = type_of_target(y, input_name="y")
@@ -297,7 +314,7 @@ def label_variable(y, task, name):
             "task='classification' but y holds numbers that are not whole. Pass task='regression', or bin y."
         )
     if continuous:
-        variable = Variable.from_values(name, y, continuous=True)
+        variable = Variable.from_values(name, y, continuous=True, argument="y")
     else:
         variable = Variable.from_values(name, y, continuous=False)
         if variable.n_groups < 2:

@@ -62,7 +62,7 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         sorted. A missing value is not listed.
     n_features_in_ : int
         Number of columns seen during fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during fit. Only set if `X` has names that are all strings.
 
     See Also
@@ -250,9 +250,7 @@ class TabularCodec(TransformerMixin, BaseEstimator):
                 numbers = self._scaler.inverse_transform(Z[:, self._find_starts(numeric)])
             for j, column in enumerate(numeric):
                 indicator = self.feature_groups_[column.label].start + 1
-                decoded[column.position] = column.decode(
-                    numbers[:, j], Z[:, indicator] if column.has_missing else None
-                )
+                decoded[column.position] = column.decode(numbers[:, j], Z[:, indicator] if column.has_missing else None)
         for column in categorical:
             decoded[column.position] = column.decode(Z[:, self.feature_groups_[column.label]])
         return self._format.write(decoded, index)
@@ -319,8 +317,7 @@ def _find_positions(categorical_features, table: Table) -> set:
     for item in wanted:
         if isinstance(item, bool | np.bool_):
             raise ValueError(
-                f"categorical_features holds {item!r}, but a mask is not taken. Pass names or positions of "
-                "columns."
+                f"categorical_features holds {item!r}, but a mask is not taken. Pass names or positions of columns."
             )
         if isinstance(item, int | np.integer):
             known = 0 <= item < table.shape[1]

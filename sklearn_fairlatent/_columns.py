@@ -130,9 +130,7 @@ def _check_frame(X, name: str):
             )
     label, count = Counter(X.columns).most_common(1)[0]
     if count > 1:
-        raise ValueError(
-            f"X has {count} columns named {label!r}; each name may occur once. Rename or drop the others."
-        )
+        raise ValueError(f"X has {count} columns named {label!r}; each name may occur once. Rename or drop the others.")
 
 
 class TableFormat:
@@ -152,9 +150,7 @@ class TableFormat:
             return X
         pairs = zip(columns, self.dtypes, strict=True)
         if self.backend == "pandas":
-            frame = pd.DataFrame(
-                {i: pd.Series(values, dtype=dtype) for i, (values, dtype) in enumerate(pairs)}
-            )
+            frame = pd.DataFrame({i: pd.Series(values, dtype=dtype) for i, (values, dtype) in enumerate(pairs)})
             frame.columns = self.labels
             return frame if index is None else frame.set_axis(index, axis=0)
         import polars as pl  # only a user of polars needs it

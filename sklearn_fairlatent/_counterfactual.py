@@ -112,9 +112,7 @@ def wanted_codes(variable, value, own):
         )
     codes = variable.encode(values, argument="value")
     if np.isnan(codes).any():
-        raise ValueError(
-            f"value holds missing values for {variable.name!r}. Pass a known value for every row."
-        )
+        raise ValueError(f"value holds missing values for {variable.name!r}. Pass a known value for every row.")
     return codes
 
 
@@ -208,9 +206,7 @@ def pipeline_counterfactual(pipeline, X, attr, value=None, *, sensitive_features
             f"pipeline holds {len(positions)} FairLatentTransformer steps; expected exactly one. Call "
             "counterfactual on the step you mean."
         )
-    before = [
-        (name, step) for name, step in pipeline.steps[: positions[0]] if step not in (None, "passthrough")
-    ]
+    before = [(name, step) for name, step in pipeline.steps[: positions[0]] if step not in (None, "passthrough")]
     for name, step in before:
         if not hasattr(step, "inverse_transform"):
             raise ValueError(

@@ -35,13 +35,18 @@ def column_names(X):
 def take_columns(X, names):
     """The columns ``names`` of a frame or the positions ``names`` of an array, as the kind of ``X``."""
     frame = as_frame(X)
-    return frame.select(names).to_native() if frame is not None else np.asarray(X)[:, names]
+    if frame is not None:
+        return frame.select([nw.col(name) for name in names]).to_native()
+    # A run of neighbours is a view, which spares a memory map the copy.
+    X = np.asarray(X)
+    run = len(names) == names[-1] - names[0] + 1
+    return X[:, names[0] : names[-1] + 1] if run else X[:, names]
 
 
 def column_values(X, name):
     """One column as an array."""
     frame = as_frame(X)
-    return frame[name].to_numpy() if frame is not None else np.asarray(X)[:, name]
+    return frame.get_column(name).to_numpy() if frame is not None else np.asarray(X)[:, name]
 
 
 class Encoding:
@@ -79,9 +84,7 @@ class Encoding:
             E = self.encoder.transform(X)
         else:
             E = self.encoder(X)
-        return check_array(
-            E, dtype=[np.float64, np.float32], input_name="the output of encoder", ensure_min_features=1
-        )
+        return check_array(E, dtype=[np.float64, np.float32], input_name="the output of encoder", ensure_min_features=1)
 
     def decode(self, E):
         """Back to the space of X; the inverse of :meth:`encode` as far as the decoder is one."""
@@ -100,16 +103,18 @@ class Encoding:
 def _through_module(module, X):
     """Outputs of a frozen module, in batches, in the dtype and on the device of its parameters."""
     parameter = next(module.parameters(), torch.zeros(0))
-    was_training = module.training
+    modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
             parts = [
                 module(torch.tensor(np.asarray(X[rows]), dtype=parameter.dtype, device=parameter.device))
                 .cpu()
+                .to(torch.float64 if parameter.dtype == torch.float64 else torch.float32)
                 .numpy()
                 for rows in row_chunks(len(X), MODULE_ROWS)
             ]
     finally:
-        module.train(was_training)
+        for part, training in modes:
+            part.training = training
     return np.concatenate(parts)

@@ -14,6 +14,10 @@ MIN_SLOPE = 0.3
 
 # Piecewise-linear features of the columns, all columns together; more columns get fewer knots each.
 MAX_PIECES = 256
+# Rows that tell which columns take more than two values.
+GLANCE_ROWS = 2000
+# Logarithm of the carrier's share of what is handed on, at the start: loud enough to invert, quiet next to g.
+CARRIER_SCALE = -0.7
 
 
 def _orthogonal_complement_last(n_features, n_last):
@@ -69,6 +73,17 @@ class PiecewiseFeatures(nn.Module):
         return ramps.clamp_(0, 1).sub_(0.5)
 
 
+def _spaced(knots):
+    """Distinct knots, none closer than float32 can resolve on the column's range."""
+    knots = np.unique(knots)
+    gap = 1e-6 * (knots[-1] - knots[0])
+    kept = [knots[0]]
+    for knot in knots[1:-1]:
+        if knot - kept[-1] > gap and knots[-1] - knot > gap:
+            kept.append(knot)
+    return np.array([*kept, knots[-1]])
+
+
 def choose_knots(X, rows):
     """Knots of the columns that take more than two values, from at most ``len(rows)`` rows of X.
 
@@ -80,18 +95,17 @@ def choose_knots(X, rows):
     list of (int, ndarray)
         Column and its increasing knots; empty if there are too many columns for at least four pieces each.
     """
-    sample = np.asarray(X[rows], dtype=np.float64)
-    distinct = [np.unique(sample[:, j]) for j in range(sample.shape[1])]
-    continuous = [j for j, values in enumerate(distinct) if len(values) > 2]
-    if not continuous:
+    glance = X[rows[:: max(1, len(rows) // GLANCE_ROWS)]]
+    continuous = [j for j in range(glance.shape[1]) if len(np.unique(glance[:, j])) > 2]
+    n_pieces = min(32, MAX_PIECES // max(1, len(continuous)))
+    if not continuous or n_pieces < 4:
         return []
-    n_pieces = min(16, MAX_PIECES // len(continuous))
-    if n_pieces < 4:
-        return []
+    sample = X[np.ix_(rows, continuous)].astype(np.float64)
+    distinct = [np.unique(column) for column in sample.T]
     grid = np.linspace(0, 1, n_pieces // 2 + 1)
     return [
-        (j, np.unique(np.r_[np.quantile(sample[:, j], grid), np.quantile(distinct[j], grid)]))
-        for j in continuous
+        (j, _spaced(np.r_[np.quantile(column, grid), np.quantile(values, grid)]))
+        for j, column, values in zip(continuous, sample.T, distinct, strict=True)
     ]
 
 
@@ -119,7 +133,7 @@ class CarrierFlow(nn.Module):
     n_layers : int
         Number of couplings of the flow.
     hidden_size : int
-        Width of the hidden layers.
+        Width of the hidden layers of g; those of the flow are half as wide, which overfits less.
     """
 
     def __init__(self, layout, start, knots, *, n_layers, hidden_size):
@@ -137,14 +151,16 @@ class CarrierFlow(nn.Module):
         self.pieces = PiecewiseFeatures(start, knots)
         if self.n_carried:
             self.reflections = nn.Parameter(_orthogonal_complement_last(n_others, self.n_carried))
-            # Carriers start at half their own scale: loud enough to invert, quiet next to g.
-            self.scale = nn.Parameter(torch.full((self.n_carried,), -0.7))
-            self.shift = MLP(self.n_rest + self.pieces.n_features, self.n_carried, (hidden_size, hidden_size))
+            self.scale = nn.Parameter(torch.full((self.n_carried,), CARRIER_SCALE))
+            # torch cannot initialise a layer without inputs: where there is no rest, g reads a column of zeros.
+            self.n_padding = int(self.n_rest + self.pieces.n_features == 0)
+            n_inputs = self.n_rest + self.pieces.n_features + self.n_padding
+            self.shift = MLP(n_inputs, self.n_carried, (hidden_size, hidden_size))
             _start_at_zero(self.shift)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
         self.n_skip = min(self.n_carried, n_free)
         self.couplings = nn.ModuleList(
-            _couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, hidden_size)
+            _couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, max(1, hidden_size // 2))
         )
 
     def _rotate(self, p, *, back=False):
@@ -159,7 +175,7 @@ class CarrierFlow(nn.Module):
 
     def _shift(self, s, free):
         """g(r): the label's linear axes plus a network on r and on the columns as far as r tells them."""
-        hidden = [s, free]
+        hidden = [s, free, s.new_zeros(len(s), self.n_padding)]
         if self.pieces.n_features:
             # Rotating the few columns of the linear map costs less than rotating every row back. Without
             # gradient: the rotation learns from the linear path.
@@ -185,10 +201,12 @@ class CarrierFlow(nn.Module):
         z = step(carrier)
         log_det = step.log_abs_det_jacobian(carrier, z).sum(dim=1)
         if self.training:
+            scale = torch.sqrt(z.var(0, unbiased=False) + self.standardise.eps)
             z = self.standardise(z)
         else:
             mean, scale = self._normaliser()
-            z, log_det = (z - mean) / scale, log_det - scale.log().sum()
+            z = (z - mean) / scale
+        log_det = log_det - scale.log().sum()
         return z, torch.cat([s, free], dim=1), log_det
 
     def disentangle(self, r, z_f):
@@ -251,8 +269,11 @@ def _couplings(n_features, n_sensitive, n_context, n_layers, hidden_size):
             hidden_features=(hidden_size, hidden_size),
         )
         hyper = getattr(coupling, "hyper", None)
-        if hyper is not None and hasattr(hyper, "__getitem__"):
+        if hyper is not None:
             _start_at_zero(hyper)
+        else:  # a single column without context has free parameters in place of a network
+            for parameter in coupling.phi:
+                nn.init.zeros_(parameter)
         yield coupling
 
 

@@ -74,9 +74,7 @@ class LatentLayout:
     def __repr__(self):
         """One line that shows the columns of every block."""
         names = (self.target or "target", *self.sensitive, "residual")
-        blocks = " | ".join(
-            f"{name}[{s.start}:{s.stop}]" for name, s in zip(names, self._slices(), strict=True)
-        )
+        blocks = " | ".join(f"{name}[{s.start}:{s.stop}]" for name, s in zip(names, self._slices(), strict=True))
         handed_on = self.handed_on.tolist()
         shown = handed_on if len(handed_on) <= 8 else [*handed_on[:3], "...", handed_on[-1]]
         return f"LatentLayout({blocks}; handed on: [{', '.join(map(str, shown))}])"

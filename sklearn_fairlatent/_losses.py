@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 # A comparison with few rows is mostly noise: its weight is 1 / (1 + NOISE * (1/n_in + 1/n_out)), which
-# is 0.98 for two halves of a batch of 2,048 and 0.2 for a group of four.
+# is 0.97 for two halves of a batch of 2,048 and 0.2 for a group of four.
 NOISE = 16.0
 
 
@@ -70,9 +70,12 @@ def dependence(Z, members, weights, strata, directions):
         steps = (values[1:] - values[:-1])[..., None]
         gap = inside.cumsum(0) / n_in.clamp(min=1) - outside.cumsum(0) / n_out.clamp(min=1)
         distance = (gap[:-1] ** 2 * steps).sum(0)
-        n = len(values)
-        ranks = torch.arange(1, n, device=Z.device, dtype=Z.dtype) / n
-        spread = ((ranks * (1 - ranks))[:, None, None] * steps).sum(0)
+        if known.all():
+            n = len(values)
+            ranks = (torch.arange(1, n, device=Z.device, dtype=Z.dtype) / n)[:, None, None]
+        else:
+            ranks = known.to(Z.dtype).cumsum(0)[:-1] / (n_in + n_out).clamp(min=1)
+        spread = (ranks * (1 - ranks) * steps).sum(0)
         statistic = (distance / (spread + 1e-12) - bias).mean(0)
         total = total + (share * statistic).sum()
     return total * math.sqrt(Z.shape[1])
@@ -97,4 +100,22 @@ def label_loss(scores, codes, kind):
 
 def gaussian_nll(Z, location):
     """Negative log-density of each row under N(location, I) up to a constant; NaN locations count as 0 loss."""
-    return 0.5 * torch.nan_to_num((Z - location) ** 2).sum(dim=1)
+    # The square of a NaN has a NaN for a gradient even where its value is replaced: replace before squaring.
+    return 0.5 * (torch.nan_to_num(Z - location) ** 2).sum(dim=1)
+
+
+def design_loss(scores, design):
+    """Mean loss of reading an attribute from its block: cross-entropy of groups, or squared error of a number.
+
+    Parameters
+    ----------
+    scores, design : Tensor of shape (n, n_columns)
+        ``design`` holds one-hot groups or, in one column, the standardised number; NaN rows are left out.
+    """
+    known = ~torch.isnan(design).any(dim=1)
+    target = torch.nan_to_num(design)
+    if design.shape[1] == 1:
+        losses = 0.5 * (scores[:, 0] - target[:, 0]) ** 2
+    else:
+        losses = -(target * torch.log_softmax(scores, dim=1)).sum(dim=1)
+    return (losses * known).sum() / known.sum().clamp(min=1)

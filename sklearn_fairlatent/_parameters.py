@@ -2,6 +2,9 @@
 
 import numbers
 
+import numpy as np
+import torch
+
 from ._attributes import CONSTRAINTS
 
 
@@ -11,6 +14,16 @@ def _is_integer(value):
 
 def _is_real(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _is_device(value):
+    if not isinstance(value, (str, torch.device)):
+        return False
+    try:
+        torch.device(value)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _check(name, value, valid, expected):
@@ -25,12 +38,15 @@ def check_parameters(estimator):
         value = getattr(estimator, name)
         _check(name, value, test(value), expected)
 
+    def is_auto(value):
+        return isinstance(value, str) and value == "auto"
+
     def positive_integer(value):
         return _is_integer(value) and value >= 1
 
     check(
         "n_components",
-        lambda v: v is None or v == "auto" or positive_integer(v),
+        lambda v: v is None or is_auto(v) or positive_integer(v),
         "'auto', None or an integer >= 1",
     )
     check("constraints", lambda v: isinstance(v, str) and v in CONSTRAINTS, f"one of {sorted(CONSTRAINTS)}")
@@ -42,24 +58,35 @@ def check_parameters(estimator):
     )
     check("on_missing_sensitive", lambda v: v in ("warn", "raise"), "'warn' or 'raise'")
     for name in ("max_epochs", "batch_size"):
-        check(name, lambda v: v == "auto" or positive_integer(v), "'auto' or an integer >= 1")
-    _check(
-        "batch_size", estimator.batch_size, estimator.batch_size != 1, "at least 2 rows, to compare groups"
-    )
+        check(name, lambda v: is_auto(v) or positive_integer(v), "'auto' or an integer >= 1")
+    _check("batch_size", estimator.batch_size, estimator.batch_size != 1, "at least 2 rows, to compare groups")
     check("lr", lambda v: _is_real(v) and 0 < v < float("inf"), "a finite number > 0")
     check("n_layers", lambda v: _is_integer(v) and v >= 0, "an integer >= 0")
     check("hidden_size", positive_integer, "an integer >= 1")
     check("n_threads", positive_integer, "an integer >= 1")
     check("validation_fraction", lambda v: _is_real(v) and 0 < v < 1, "a number in (0, 1)")
-    check("verbose", lambda v: _is_integer(v) or isinstance(v, bool), "0, 1 or 2")
-    check("early_stopping", lambda v: isinstance(v, bool), "True or False")
+    check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
+    check("early_stopping", lambda v: isinstance(v, (bool, np.bool_)), "True or False")
+    check(
+        "encoder",
+        lambda v: v is None or hasattr(v, "transform") or callable(v),
+        "an estimator with transform as the encoder, a torch.nn.Module, a callable, or None",
+    )
+    check(
+        "decoder",
+        lambda v: v is None or hasattr(v, "transform") or callable(v),
+        "an estimator with transform as the decoder, a torch.nn.Module, a callable, or None",
+    )
+    check("device", _is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
     check(
         "net_params",
         lambda v: v is None or isinstance(v, dict),
         "a dict of skorch.NeuralNet arguments, or None",
     )
     check(
-        "module", lambda v: v is None or isinstance(v, type), "a class derived from torch.nn.Module, or None"
+        "module",
+        lambda v: v is None or (isinstance(v, type) and issubclass(v, torch.nn.Module)),
+        "a class derived from torch.nn.Module, or None",
     )
     for name in ("sensitive_columns", "continuous_features"):
         check(

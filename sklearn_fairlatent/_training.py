@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import threading
 from dataclasses import dataclass, field
 
@@ -26,10 +27,10 @@ from zuko.nn import MLP
 
 from ._flow import CarrierFlow
 from ._latent import row_chunks, sample_rows
-from ._losses import dependence, gaussian_nll, label_loss, random_directions
+from ._losses import dependence, design_loss, gaussian_nll, label_loss, random_directions
 
 # Weight of the dependence measure at fairness_strength=1 (docs/design_notes.md, "The weight of the penalty").
-UNIT_STRENGTH = 12.0
+UNIT_STRENGTH = 10.0
 # The penalty is off for the first quarter of the steps and rises linearly over the second: the block first
 # learns the label, which is what stops a strong penalty from collapsing it.
 WARM_UP = 0.25
@@ -40,6 +41,10 @@ DEFAULT_EPOCHS = (4, 40)
 # The likelihood needs no large batches: every eighth row of a full one is enough.
 LIKELIHOOD_ROWS = 256
 N_DIRECTIONS = 32
+# How strongly the attribute is drawn into its block, and pushed out of the residual: enough for the likelihood
+# not to scatter it, little enough to leave the block's shape to the likelihood (docs/design_notes.md).
+SENSITIVE_WEIGHT = 0.3
+ISOLATION_WEIGHT = 4.0
 CALIBRATION_ROWS = 8192
 # Fewer held-out rows than this measure nothing; the training rows stand in.
 MIN_HELD_OUT = 20
@@ -95,11 +100,7 @@ def describe_task(target, label, variables, attributes, strata, strength):
     )
     kind, n_scores = None, 0
     if target is not None:
-        kind = (
-            target.kind
-            if target.kind == "continuous"
-            else ("binary" if target.n_groups == 2 else "multiclass")
-        )
+        kind = target.kind if target.kind == "continuous" else ("binary" if target.n_groups == 2 else "multiclass")
         n_scores = target.n_groups if kind == "multiclass" else 1
     return codes, Task(kind, n_scores, np.concatenate(weights) if weights else np.zeros(0), float(strength))
 
@@ -188,6 +189,10 @@ class LatentModel(nn.Module):
             nn.Linear(n_columns, width) if width else nn.Identity()
             for n_columns, width in zip(design_widths, layout.widths[1:-1], strict=True)
         )
+        self.readers = nn.ModuleList(
+            nn.Linear(width, n_columns) if width else nn.Identity()
+            for n_columns, width in zip(design_widths, layout.widths[1:-1], strict=True)
+        )
         n_comparisons = len(task.comparison_weights)
         self.adversary = MLP(n_handed_on, n_comparisons, (32, 32)) if n_comparisons else None
 
@@ -226,7 +231,7 @@ class LatentLoss(nn.Module):
         self.task, self.layout, self.generator = task, layout, generator
         self.register_buffer("weights", torch.as_tensor(task.comparison_weights, dtype=torch.float32))
 
-    def terms(self, outputs, batch, locations):
+    def terms(self, outputs, batch, model):
         """The single terms, in nats or, for the dependence, as a share of the block's spread."""
         task, layout = self.task, self.layout
         z = outputs["handed_on"]
@@ -245,19 +250,41 @@ class LatentLoss(nn.Module):
             )
             terms["adversary_loss"] = (loss * known).sum() / known.sum().clamp(min=1)
         latent, rows = outputs["latent"], outputs["rows"]
-        nll = -outputs["log_det"]
-        for block, (location, design) in enumerate(zip(locations, batch["designs"], strict=True)):
-            columns = layout[layout.sensitive[block]]
-            if columns.stop > columns.start:
-                nll = nll + gaussian_nll(latent[:, columns], location(design[rows]))
         residual = latent[:, layout.n_target + layout.n_sensitive :]
-        terms["likelihood"] = ((nll + gaussian_nll(residual, 0.0)) / layout.n_features).mean()
+        nll = gaussian_nll(residual, 0.0) - outputs["log_det"]
+        readings = []
+        for name, location, reader, design in zip(
+            layout.sensitive, model.locations, model.readers, batch["designs"], strict=True
+        ):
+            if layout.width(name):
+                block = latent[:, layout[name]]
+                missing = torch.isnan(design[rows])
+                # A linear layer's weights would get NaN gradients from NaN rows, whatever becomes of its output.
+                where = location(torch.nan_to_num(design[rows])).masked_fill(missing.any(1, keepdim=True), torch.nan)
+                nll = nll + gaussian_nll(block, where)
+                readings.append(design_loss(reader(block), design[rows]))
+        if readings:
+            terms["sensitive_loss"] = sum(readings)
+            if residual.shape[1]:
+                directions = random_directions(residual.shape[1], N_DIRECTIONS, self.generator, z.device)
+                everyone = torch.zeros_like(batch["strata"][rows])
+                terms["isolation"] = dependence(
+                    residual, batch["members"][rows], self.weights, everyone, directions[:, -N_DIRECTIONS:]
+                ) / math.sqrt(residual.shape[1])
+        terms["likelihood"] = nll.mean() / layout.n_features
         return terms
 
     def forward(self, terms, ramp):
         """Weighted sum of the terms; ``ramp`` in [0, 1] scales the penalty during warm-up."""
         strength = ramp * UNIT_STRENGTH * self.task.strength
-        weights = {"label_loss": 1.0, "dependence": strength, "adversary_loss": 1.0, "likelihood": 1.0}
+        weights = {
+            "label_loss": 1.0,
+            "dependence": strength,
+            "adversary_loss": 1.0,
+            "likelihood": 1.0,
+            "sensitive_loss": SENSITIVE_WEIGHT,
+            "isolation": ISOLATION_WEIGHT,
+        }
         return sum(weights[name] * term for name, term in terms.items() if weights[name])
 
 
@@ -272,7 +299,7 @@ class LatentNet(NeuralNet):
         return step
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        terms = self.criterion_.terms(y_pred, _to(y_true, self.device), self.module_.locations)
+        terms = self.criterion_.terms(y_pred, _to(y_true, self.device), self.module_)
         prefix = "train" if training else "valid"
         for name, term in terms.items():
             self.history.record_batch(f"{prefix}_{name}", term.item())
@@ -299,9 +326,7 @@ class HeldOutScores(Callback):
             for parts in zip(*net.held_out, strict=True)
         )
         if scores:
-            net.history.record(
-                "validation_utility", utility(np.concatenate(scores), self.codes.label, self.task)
-            )
+            net.history.record("validation_utility", utility(np.concatenate(scores), self.codes.label, self.task))
         if adversary:
             net.history.record("adversary_auc", adversary_auc(np.concatenate(adversary), self.codes))
 
@@ -339,6 +364,22 @@ def adversary_auc(scores, codes):
     return float(highest)
 
 
+def chance_auc(members):
+    """How far above 0.5 the highest AUC of independent comparisons lies by chance: two standard errors and the maximum.
+
+    Parameters
+    ----------
+    members : ndarray of shape (n, n_comparisons)
+    """
+    n_inside = np.nansum(members, axis=0)
+    n_outside = (~np.isnan(members)).sum(axis=0) - n_inside
+    used = np.minimum(n_inside, n_outside) >= 5
+    if not used.any():
+        return 0.5
+    error = np.sqrt((1 / n_inside[used] + 1 / n_outside[used]) / 12).max()
+    return float(error * (2 + np.sqrt(2 * np.log(used.sum()))))
+
+
 def split_rows(n_samples, fraction, label, designs, rng):
     """Training rows and held-out rows, stratified on the label and the groups as far as their counts allow."""
     rows = np.arange(n_samples)
@@ -350,8 +391,9 @@ def split_rows(n_samples, fraction, label, designs, rng):
     counts = np.bincount(strata)
     strata = np.where(counts[strata] * fraction >= 2, strata, -1)
     rare = (strata == -1).sum()
-    usable = 0 < len(np.unique(strata)) <= n_samples * fraction and rare != 1
-    parts = train_test_split(rows, test_size=fraction, stratify=strata if usable else None, random_state=rng)
+    n_held_out = min(int(np.ceil(n_samples * fraction)), n_samples - 1)
+    usable = len(np.unique(strata)) <= min(n_held_out, n_samples - n_held_out) and rare != 1
+    parts = train_test_split(rows, test_size=n_held_out, stratify=strata if usable else None, random_state=rng)
     return tuple(np.sort(part) for part in parts)
 
 
@@ -416,9 +458,7 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
     """
     generator = torch.Generator().manual_seed(seed)
     inputs = WhitenedRows(X, flow.linear)
-    calibration = LatentRows(
-        inputs, codes, sample_rows(train_rows, CALIBRATION_ROWS, np.random.RandomState(seed))
-    )
+    calibration = LatentRows(inputs, codes, sample_rows(train_rows, CALIBRATION_ROWS, np.random.RandomState(seed)))
     held_out = LatentRows(inputs, codes, held_out_rows)
     model = LatentModel(copy.deepcopy(flow.core).float(), layout, task, [d.shape[1] for d in codes.designs])
     model.to(schedule.device)
@@ -438,7 +478,7 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
     start_loss = _held_out_loss(net, held_out)
     net.partial_fit(LatentRows(inputs, codes, train_rows), y=None)
     calibrate(model.core, w)
-    improved = not start_loss < _held_out_loss(net, held_out)
+    improved = _held_out_loss(net, held_out) <= start_loss  # False for a loss that is no number
     if not improved:
         model.core.load_state_dict(start)
     flow.core.load_state_dict(model.core.state_dict())
@@ -446,14 +486,14 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
     for parameter in flow.parameters():
         parameter.requires_grad_(False)
     history = [
-        {
-            name: value
-            for name, value in epoch.items()
-            if name != "batches" and not name.endswith(("_best", "_count"))
-        }
+        {name: _plain(value) for name, value in epoch.items() if not name.endswith(("batches", "_best", "_count"))}
         for epoch in net.history.to_list()
     ]
     return history, improved
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _held_out_loss(net, dataset):
@@ -463,7 +503,7 @@ def _held_out_loss(net, dataset):
     with torch.no_grad():
         for w, batch in BatchLoader(dataset, CALIBRATION_ROWS):
             outputs, batch = net.module_(w.to(net.device)), _to(batch, net.device)
-            terms = net.criterion_.terms(outputs, batch, net.module_.locations)
+            terms = net.criterion_.terms(outputs, batch, net.module_)
             terms.pop("adversary_loss", None)
             total += float(net.criterion_(terms, 1.0)) * len(w)
     return total / len(dataset)
@@ -475,7 +515,10 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
     held_out_codes = Codes(codes.label[rows], codes.strata[rows], codes.members[rows], [])
     names = ["likelihood"]
     names += ["label_loss"] if task.kind else []
-    names += ["dependence", "adversary_loss"] if len(task.comparison_weights) else []
+    if len(task.comparison_weights):
+        names += ["dependence", "adversary_loss"]
+    if layout.n_sensitive:
+        names += ["sensitive_loss"] + ["isolation"] * bool(layout.widths[-1] - (layout.n_handed_on - layout.n_target))
     heads = [f"{name}.*" for name in ("head", "target_head") if getattr(model, name) is not None]
     callbacks = [
         *(
@@ -510,6 +553,7 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
         "batch_size": batch_size,
         "device": schedule.device,
         "verbose": int(schedule.verbose == 1),
+        "callbacks__print_log__keys_ignored": [f"train_{name}" for name in names] + ["valid_adversary_loss"],
         "iterator_train": BatchLoader,
         "iterator_train__generator": generator,
         "iterator_valid": BatchLoader,

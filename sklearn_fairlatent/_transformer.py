@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._attributes import (
     CONSTRAINTS,
@@ -18,23 +18,25 @@ from ._attributes import (
     sensitive_variable,
 )
 from ._counterfactual import BlockMap, requested_moves, wanted_codes
-from ._encoding import Encoding, as_frame, column_names, column_values, frame_like, take_columns
+from ._encoding import Encoding
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
 from ._flow import CarrierFlow, LatentFlow, LinearMap, choose_knots
 from ._latent import LatentLayout, linear_start, moments, row_chunks, sample_rows
 from ._parameters import check_parameters
-from ._training import Schedule, describe_task, reproducible, split_rows, train
+from ._rows import FLOATS, RowsMixin
+from ._training import Schedule, chance_auc, describe_task, reproducible, split_rows, train
 
-FLOATS = [np.float64, np.float32]
 # Rows whose latents give the groups' quantiles and the readouts.
 SUMMARY_ROWS = 20_000
 # Rows that choose the knots of the piecewise-linear features.
-KNOT_ROWS = 10_000
+KNOT_ROWS = 50_000
 # Rows mapped at once: 8,192 rows of 384 columns are 12 MB as float32.
 MAP_ROWS = 8192
+# Fitted state that is not public.
+PRIVATE_STATE = ("_target", "_variables", "_block_maps", "_neutral", "_template", "_sensitive_positions")
 
 
-class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""Sort a representation into a target block, sensitive blocks and a residual, and hand on the fair part.
 
     An invertible network maps every row to a latent ``[target | sensitive | residual]``. ``transform`` hands on
@@ -61,7 +63,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Weight of the dependence penalty; 0 switches it off, useful values lie between 0 and about 4.
     sensitive_columns : list of str or int, default=None
         Columns of X that are sensitive attributes. They never enter the network; a frame may lack them after
-        ``fit``. Missing values are allowed in frames, as in ``sensitive_features``.
+        ``fit``. Missing values are allowed in frames, as in ``sensitive_features``. In a memory map they should
+        be the first or the last columns: any other choice copies the rest of it.
     continuous_features : list of str, default=None
         Sensitive attributes that are quantities, not groups (an age in years). Numbers that are not whole are
         quantities anyway.
@@ -83,8 +86,8 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Peak of the one-cycle learning rate.
     n_layers : int, default=4
         Couplings of the flow that disentangles what is not handed on.
-    hidden_size : int, default=64
-        Width of the hidden layers.
+    hidden_size : int, default=128
+        Width of the hidden layers of the network behind what is handed on; the flow's are half as wide.
     module : type or None, default=None
         Another invertible module: a class called with ``n_features`` whose instances have
         ``forward(w) -> (z, log_det)`` and ``inverse(z) -> w``, rows in, the latent's columns out. It works behind the
@@ -130,7 +133,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Number of epochs run.
     n_features_in_ : int
         Number of columns of X, sensitive ones included.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns of X, if it has any.
 
     See Also
@@ -142,7 +145,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
     -----
     With ``y`` given and ``z_f`` what is handed on, ``fit`` minimises ::
 
-        loss(head(z_f), y) + 12 * fairness_strength * dependence(z_f, attributes [given y]) + likelihood of the rest
+        loss(head(z_f), y) + 10 * fairness_strength * dependence(z_f, attributes [given y]) + likelihood of the rest
 
     "dependence" is a sliced energy distance, normalised by the block's spread and corrected for its finite-sample bias
     [2]_. The design is inspired by [1]_, whose loss is unpublished, and does not reproduce it.
@@ -188,7 +191,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         batch_size="auto",
         lr=3e-3,
         n_layers=4,
-        hidden_size=64,
+        hidden_size=128,
         module=None,
         early_stopping=False,
         validation_fraction=0.1,
@@ -261,6 +264,10 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             With the argument, what was got, what was expected and what to do.
         """
         before = self.__dict__.copy()
+        for name in before:
+            # Nothing of an earlier fit may survive: without a label there are no classes_.
+            if name.endswith("_") or name in PRIVATE_STATE:
+                delattr(self, name)
         try:
             self._fit(X, y, sensitive_features)
         except BaseException:
@@ -271,19 +278,18 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _fit(self, X, y, sensitive_features):
         check_parameters(self)
+        index = getattr(X, "index", None)
         X, own = self._read_rows(X, reset=True)
         n_samples = len(X)
         target, label = self._read_label(y, n_samples)
-        variables, attributes = self._read_attributes(X, own, sensitive_features, target)
+        variables, attributes = self._read_attributes(own, sensitive_features, n_samples, index, target)
         constraint = CONSTRAINTS[self.constraints]
         if target is None and constraint != "demographic_parity":
             raise ValueError(
                 f"constraints={self.constraints!r} compares the groups within labels, but y=None. Pass y, or use "
                 "constraints='demographic_parity'."
             )
-        pos_label = (
-            resolve_pos_label(target, self.pos_label) if constraint == "true_positive_rate_parity" else None
-        )
+        pos_label = resolve_pos_label(target, self.pos_label) if constraint == "true_positive_rate_parity" else None
         strata = label_conditions(target, label, constraint, pos_label)
 
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
@@ -292,9 +298,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             self.encoding_ = Encoding.fit(self.encoder, self.decoder, X, y)
             E = self.encoding_.encode(X)
             self.latent_layout_ = self._layout(E.shape[1], target, variables)
-            train_rows, held_out_rows = split_rows(
-                n_samples, self.validation_fraction, label, attributes, rng
-            )
+            train_rows, held_out_rows = split_rows(n_samples, self.validation_fraction, label, attributes, rng)
             codes, task = describe_task(target, label, variables, attributes, strata, self.fairness_strength)
             self.flow_ = self._start(E, codes, target, label, train_rows, rng, constraint)
             self.history_, self.improved_on_start_ = train(
@@ -308,9 +312,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 self._schedule(),
                 seed,
             )
-            self._summarise(
-                E, target, label, variables, attributes, sample_rows(train_rows, SUMMARY_ROWS, rng)
-            )
+            self._summarise(E, target, label, variables, attributes, sample_rows(train_rows, SUMMARY_ROWS, rng))
         self._target, self._variables = target, variables
         self.n_iter_ = len(self.history_)
         if target is not None and target.kind == "groups":
@@ -338,11 +340,11 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
         return variable, codes
 
-    def _read_attributes(self, X, own, sensitive_features, target):
+    def _read_attributes(self, own, sensitive_features, n_samples, index, target):
         """Variables and codes of all attributes, from ``sensitive_features`` and from columns of X."""
         columns = dict(own)
         if sensitive_features is not None:
-            given = read_sensitive_features(sensitive_features, len(X), getattr(X, "index", None))
+            given = read_sensitive_features(sensitive_features, n_samples, index)
             clashes = sorted(set(given) & set(columns))
             if clashes:
                 raise ValueError(
@@ -370,8 +372,7 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 raise ValueError(message)
             warnings.warn(message, MissingSensitiveWarning, stacklevel=5)
         variables = [
-            sensitive_variable(name, values, continuous_features=continuous)
-            for name, values in columns.items()
+            sensitive_variable(name, values, continuous_features=continuous) for name, values in columns.items()
         ]
         codes = [variable.encode(columns[variable.name]) for variable in variables]
         for variable, code in zip(variables, codes, strict=True):
@@ -444,137 +445,35 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     def _judge(self, task, codes, held_out_rows):
         """Warn if the label was lost or the penalty changed nothing; the flags stay on the estimator."""
-        n = len(held_out_rows)
-        first, last = self.history_[0], self.history_[-1]
-        # Two standard errors of an AUC under chance, 1 / sqrt(3 n) for balanced halves.
-        noise = 2 / np.sqrt(3 * n)
+        last = self.history_[-1]
         utility = last.get("validation_utility")
-        chance = 0.0 if task.kind == "continuous" else 0.5
-        self.label_lost_ = utility is not None and bool(utility <= chance + noise)
+        # Two standard errors of an AUC under chance, 1 / sqrt(3 n) for balanced halves.
+        chance = (0.0 if task.kind == "continuous" else 0.5) + 2 / np.sqrt(3 * len(held_out_rows))
+        self.label_lost_ = utility is not None and bool(utility <= chance)
         if self.label_lost_:
             warnings.warn(
-                f"The handed-on block lost the label: validation utility {utility:.3f}, chance is {chance}. Lower "
-                "fairness_strength, raise n_components, or check that X predicts y at all.",
+                f"The handed-on block lost the label: utility {utility:.3f}, chance is up to {chance:.3f}. "
+                "Lower fairness_strength, raise n_components, or check that X predicts y at all.",
                 LabelLostWarning,
                 stacklevel=4,
             )
-        readable = [epoch["adversary_auc"] for epoch in self.history_ if "adversary_auc" in epoch]
+        readable = last.get("adversary_auc", 0.5)
+        noise = chance_auc(codes.members[held_out_rows])
         self.penalty_ineffective_ = bool(
-            readable
-            and self.fairness_strength > 0
-            and readable[-1] > 0.5 + noise
-            and readable[-1] >= max(readable) - noise / 2
-            and last["valid_dependence"] >= first["valid_dependence"]
+            self.fairness_strength > 0
+            and readable > 0.5 + noise
+            # The peak lies before the penalty is at full weight: half of it is the least that a penalty should remove.
+            and last["valid_dependence"] > max(epoch["valid_dependence"] for epoch in self.history_) / 2
         )
         if self.penalty_ineffective_:
             warnings.warn(
-                f"The penalty changed nothing: an adversary still reads the attributes with AUC {readable[-1]:.3f}. "
-                "Raise fairness_strength or max_epochs, or lower n_components.",
+                f"The penalty changed nothing: an adversary reads the attributes with AUC {readable:.3f}. Raise "
+                "fairness_strength or max_epochs, or lower n_components.",
                 PenaltyIneffectiveWarning,
                 stacklevel=4,
             )
 
-    # ---------------------------------------------------------------- rows in, rows out
-
-    def _read_rows(self, X, *, reset):
-        """X without its sensitive columns, validated, and these columns as arrays by attribute name."""
-        if not self.sensitive_columns:
-            if self.encoder is None:
-                return self._numbers(validate_data, self, X, reset=reset, ensure_min_samples=1 + reset), {}
-            if getattr(X, "ndim", 1) == 2 or as_frame(X) is not None:
-                validate_data(self, X, reset=reset, skip_check_array=True)
-            return X, {}
-        if as_frame(X) is None:
-            X = check_array(X, dtype=None, ensure_all_finite=False)
-        if reset:
-            self._sensitive_positions = self._find_sensitive_columns(X)
-            frame = as_frame(X)
-            self._template = None if frame is None else frame.head(0).to_native()
-        absent = not reset and self._lacks_sensitive_columns(X)
-        known = self if not absent else self._without_sensitive_columns()
-        validate_data(known, X, reset=reset, skip_check_array=True)
-        own = {}
-        if not absent:
-            names = column_names(X)
-            positions = self._sensitive_positions
-            own = {
-                name: column_values(X, names[k]) for name, k in zip(self._own_names(), positions, strict=True)
-            }
-            if as_frame(X) is None:
-                # An array has no word for "missing": there a NaN is an accident, as in every other column.
-                check_array(X[:, positions], dtype=None)
-            kept = [name for k, name in enumerate(names) if k not in positions]
-            if not kept:
-                raise ValueError(
-                    f"n_features={len(names)}: sensitive_columns takes every column of X. Leave at least one."
-                )
-            X = take_columns(X, kept)
-        if self.encoder is None:
-            X = self._numbers(check_array, X, ensure_min_samples=1 + reset)
-        return X, own
-
-    def _numbers(self, check, *args, **kwargs):
-        """``check(*args)`` as floats, with the remedy for text in the error."""
-        try:
-            return check(*args, dtype=FLOATS, **kwargs)
-        except ValueError as error:
-            if "could not convert" not in str(error):
-                raise
-            raise ValueError(
-                f"X holds text ({error}) and encoder=None. Pass encoder=TabularCodec(), which turns mixed frames into "
-                "numbers and back, or encode the columns before."
-            ) from None
-
-    def _find_sensitive_columns(self, X):
-        """Positions of ``sensitive_columns`` in X."""
-        names = column_names(X)
-        positions = []
-        for asked in self.sensitive_columns:
-            if asked in names:
-                positions.append(names.index(asked))
-            elif isinstance(asked, (int, np.integer)) and 0 <= asked < len(names):
-                positions.append(int(asked))
-            else:
-                raise ValueError(f"sensitive_columns: {asked!r} is not a column of X, which has {names}.")
-        if len(set(positions)) < len(positions):
-            raise ValueError(f"sensitive_columns={self.sensitive_columns} names a column twice.")
-        return positions
-
-    def _own_names(self):
-        """Names of the attributes that are columns of X; like scikit-learn, x0, x1, ... without names."""
-        if not self.sensitive_columns:
-            return []
-        names = getattr(self, "feature_names_in_", None)
-        return [f"x{k}" if names is None else str(names[k]) for k in self._sensitive_positions]
-
-    def _lacks_sensitive_columns(self, X):
-        # In an array a missing column would shift the others, and nothing could tell.
-        return as_frame(X) is not None and not set(self._own_names()) & set(column_names(X))
-
-    def _without_sensitive_columns(self):
-        """A stand-in that expects X without the sensitive columns."""
-        reduced = copy.copy(self)
-        reduced.n_features_in_ = self.n_features_in_ - len(self._sensitive_positions)
-        if hasattr(self, "feature_names_in_"):
-            reduced.feature_names_in_ = np.delete(self.feature_names_in_, self._sensitive_positions)
-        return reduced
-
-    def _give_back(self, E, like=None, own=None):
-        """Encoded rows ``E`` in the space, and the kind, of X; sensitive columns from ``own``, else missing."""
-        rows = self.encoding_.decode(E)
-        if not self.sensitive_columns:
-            if like is None or as_frame(like) is None or as_frame(rows) is not None or np.ndim(rows) != 2:
-                return rows
-            return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
-        frame = as_frame(rows)
-        columns = [frame[name].to_numpy() for name in frame.columns] if frame is not None else list(rows.T)
-        for name, position in sorted(
-            zip(self._own_names(), self._sensitive_positions, strict=True), key=lambda pair: pair[1]
-        ):
-            columns.insert(position, (own or {}).get(name, np.full(len(E), np.nan)))
-        if self._template is None:
-            return np.column_stack(columns)
-        return frame_like(self._template, dict(zip(self.feature_names_in_, columns, strict=True)), like)
+    # ---------------------------------------------------------------- maps
 
     def _map(self, rows, step, width):
         """``step(flow, tensor)`` over batches of rows, in the dtype of ``rows``."""
@@ -719,12 +618,13 @@ class FairLatentTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         for name, wanted in moves.items():
             block, block_map = self.latent_layout_[name], self._block_maps[name]
             read = block_map.read(L[:, block])
-            current = np.where(np.isnan(codes.get(name, read)), read, codes.get(name, read))
+            told = codes.get(name, np.full(len(E), np.nan))
+            current = np.where(np.isnan(told), read, told)
             goal = wanted_codes(block_map.variable, wanted, current)
             L[:, block] = block_map.move(L[:, block], current, goal)
             moved |= goal != current
             if name in self._own_names():
-                own[name] = np.where(goal == current, own.get(name), block_map.variable.decode(goal))
+                own[name] = np.where(told == goal, own.get(name), block_map.variable.decode(goal))
         result = np.array(E, copy=True)
         result[moved] = self._map(L[moved], lambda flow, z: flow.inverse(z), E.shape[1])
         return self._give_back(result, like=X, own=own)

@@ -161,9 +161,7 @@ def make_biased_latents(
     truth = LatentTruth(factors, values, rng.normal(size=(n_samples, n_features)), layers)
 
     # Copies throughout: what a user does to the bunch must not change the truth.
-    attributes = {
-        name: pd.Series(own.copy(), dtype=own.dtype) for name, own in values.items() if name != "target"
-    }
+    attributes = {name: pd.Series(own.copy(), dtype=own.dtype) for name, own in values.items() if name != "target"}
     return Bunch(
         data=truth.from_latent(truth.latents),
         target=values["target"].copy(),

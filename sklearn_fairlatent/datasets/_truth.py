@@ -63,9 +63,7 @@ class Factor:
         wanted = _one_per_row(np.asarray(value, dtype=object), len(own), self.name)
         for one in wanted.tolist():
             if one not in self.values:
-                raise ValueError(
-                    f"value={one!r} is not a group of {self.name!r}. Pass one of {list(self.values)}."
-                )
+                raise ValueError(f"value={one!r} is not a group of {self.name!r}. Pass one of {list(self.values)}.")
         return wanted
 
     def _resolve_number(self, value: Any, own: np.ndarray) -> np.ndarray:
@@ -258,8 +256,7 @@ class LatentTruth:
         elif not isinstance(value, Mapping):
             if len(names) != 1:
                 raise ValueError(
-                    f"value={value!r} does not say which of attr={names} it is for. "
-                    "Pass a dict from name to value."
+                    f"value={value!r} does not say which of attr={names} it is for. Pass a dict from name to value."
                 )
             value = {names[0]: value}
         for name in value:
@@ -272,8 +269,7 @@ class LatentTruth:
         table = np.asarray(rows, dtype=np.float64)
         if table.ndim != 2 or table.shape[1] != len(self.latent_names):
             raise ValueError(
-                f"{argument} has shape {table.shape}. "
-                f"Pass an array of shape (n_rows, {len(self.latent_names)})."
+                f"{argument} has shape {table.shape}. Pass an array of shape (n_rows, {len(self.latent_names)})."
             )
         return table
 

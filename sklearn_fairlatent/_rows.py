@@ -1,0 +1,125 @@
+"""Reading X: validation, the sensitive columns inside it; and giving rows back in the kind of X."""
+
+import copy
+
+import narwhals as nw
+import numpy as np
+from sklearn.utils import check_array
+from sklearn.utils.validation import validate_data
+
+from ._encoding import as_frame, column_names, column_values, frame_like, take_columns
+
+FLOATS = [np.float64, np.float32]
+
+
+class RowsMixin:
+    """The part of the estimator that knows frames, arrays and ``sensitive_columns``."""
+
+    def _read_rows(self, X, *, reset):
+        """X without its sensitive columns, validated, and these columns as arrays by attribute name."""
+        if not self.sensitive_columns:
+            if self.encoder is None:
+                return self._numbers(validate_data, self, X, reset=reset, ensure_min_samples=1 + reset), {}
+            if getattr(X, "ndim", 1) == 2 or as_frame(X) is not None:
+                validate_data(self, X, reset=reset, skip_check_array=True)
+            return X, {}
+        if as_frame(X) is None:
+            X = check_array(X, dtype=None, ensure_all_finite=False)
+        if reset:
+            self._sensitive_positions = self._find_sensitive_columns(X)
+            frame = as_frame(X)
+            self._template = None if frame is None else frame.head(0).to_native()
+        absent = not reset and self._lacks_sensitive_columns(X)
+        known = self if not absent else self._without_sensitive_columns()
+        validate_data(known, X, reset=reset, skip_check_array=True)
+        own = {}
+        if not absent:
+            names = column_names(X)
+            positions = self._sensitive_positions
+            own = {name: column_values(X, names[k]) for name, k in zip(self._own_names(), positions, strict=True)}
+            if as_frame(X) is None:
+                # An array has no word for "missing": there a NaN is an accident, as in every other column.
+                check_array(X[:, positions], dtype=None)
+            kept = [name for k, name in enumerate(names) if k not in positions]
+            if not kept:
+                raise ValueError(
+                    f"n_features={len(names)}: sensitive_columns takes every column of X. Leave at least one."
+                )
+            X = take_columns(X, kept)
+        if self.encoder is None:
+            X = self._numbers(check_array, X, ensure_min_samples=1 + reset)
+        return X, own
+
+    def _numbers(self, check, *args, **kwargs):
+        """``check(*args)`` as floats, with the remedy for text in the error."""
+        try:
+            return check(*args, dtype=FLOATS, **kwargs)
+        except ValueError as error:
+            if "could not convert" not in str(error):
+                raise
+            raise ValueError(
+                f"X holds text ({error}) and encoder=None. Pass encoder=TabularCodec(), which turns mixed frames into "
+                "numbers and back, or encode the columns before."
+            ) from None
+
+    def _find_sensitive_columns(self, X):
+        """Positions of ``sensitive_columns`` in X."""
+        names = column_names(X)
+        positions = []
+        for asked in self.sensitive_columns:
+            if asked in names:
+                positions.append(names.index(asked))
+            elif isinstance(asked, (int, np.integer)) and 0 <= asked < len(names):
+                positions.append(int(asked))
+            else:
+                raise ValueError(f"sensitive_columns: {asked!r} is not a column of X, which has {names}.")
+        if len(set(positions)) < len(positions):
+            raise ValueError(f"sensitive_columns={self.sensitive_columns} names a column twice.")
+        return positions
+
+    def _own_names(self):
+        """Names of the attributes that are columns of X; like scikit-learn, x0, x1, ... without names."""
+        if not self.sensitive_columns:
+            return []
+        names = getattr(self, "feature_names_in_", None)
+        return [f"x{k}" if names is None else str(names[k]) for k in self._sensitive_positions]
+
+    def _lacks_sensitive_columns(self, X):
+        # Without names a missing column would shift the others, and nothing could tell.
+        named = as_frame(X) is not None and hasattr(self, "feature_names_in_")
+        return named and not set(self._own_names()) & set(column_names(X))
+
+    def _without_sensitive_columns(self):
+        """A stand-in that expects X without the sensitive columns."""
+        reduced = copy.copy(self)
+        reduced.n_features_in_ = self.n_features_in_ - len(self._sensitive_positions)
+        if hasattr(self, "feature_names_in_"):
+            reduced.feature_names_in_ = np.delete(self.feature_names_in_, self._sensitive_positions)
+        return reduced
+
+    def _give_back(self, E, like=None, own=None):
+        """Encoded rows ``E`` in the space, and the kind, of X; sensitive columns from ``own``, else missing."""
+        rows = self.encoding_.decode(E)
+        if not self.sensitive_columns:
+            decoded = as_frame(rows)
+            if decoded is not None and hasattr(rows, "index") and hasattr(like, "index"):
+                return rows.set_axis(like.index)
+            if like is None or as_frame(like) is None or decoded is not None or np.ndim(rows) != 2:
+                return rows
+            return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
+        attributes = dict(zip(self._own_names(), self._sensitive_positions, strict=True))
+        missing = np.full(len(E), np.nan)
+        own = {name: (own or {}).get(name, missing) for name in attributes}
+        frame = as_frame(rows)
+        if frame is None and self._template is None:
+            columns = list(rows.T)
+            for name, position in sorted(attributes.items(), key=lambda pair: pair[1]):
+                columns.insert(position, own[name])
+            return np.column_stack(columns)
+        if frame is None:
+            names = np.delete(self.feature_names_in_, self._sensitive_positions)
+            frame = as_frame(frame_like(self._template, dict(zip(names, rows.T, strict=True))))
+        backend = nw.get_native_namespace(frame)
+        series = [nw.new_series(name, values.tolist(), backend=backend) for name, values in own.items()]
+        given = frame.with_columns(*series).select(list(self.feature_names_in_)).to_native()
+        return given.set_axis(like.index) if hasattr(given, "index") and hasattr(like, "index") else given

@@ -1,0 +1,351 @@
+"""The invertible module: round trips, log-determinants, what is handed on, and the piecewise-linear features."""
+
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_fairlatent._flow import (
+    MAX_PIECES,
+    MIN_SLOPE,
+    CarrierFlow,
+    LatentFlow,
+    LinearMap,
+    PiecewiseFeatures,
+    choose_knots,
+)
+from sklearn_fairlatent._latent import LatentLayout, LinearStart, linear_start, moments
+
+
+def make_layout(n_features, n_target, sensitive, n_handed_on):
+    n_residual = n_features - n_target - sum(sensitive)
+    names = tuple(f"a{k}" for k in range(len(sensitive)))
+    return LatentLayout("y" if n_target else None, names, (n_target, *sensitive, n_residual), n_handed_on)
+
+
+def make_flow(layout, *, seed=0, scale=1.0, n_layers=3, perturb=0.3):
+    """A float64 flow in eval mode behind the linear map of random rows, and those rows."""
+    rng = np.random.default_rng(seed)
+    X = scale * (rng.normal(size=(40, layout.n_features)) + rng.normal(size=layout.n_features))
+    X[:, -1] = X[:, -1] > X[:, -1].mean()
+    codes = rng.normal(size=(40, 1 + len(layout.sensitive)))
+    blocks = [slice(k, k + 1) for k in range(codes.shape[1])]
+    start = linear_start(moments(X, codes, np.arange(40)), blocks, layout, label_first=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        core = CarrierFlow(layout, start, choose_knots(X, np.arange(40)), n_layers=n_layers, hidden_size=8)
+        flow = LatentFlow(LinearMap(start), core).double().eval()
+        with torch.no_grad():
+            for parameter in flow.parameters():
+                parameter += perturb * torch.randn_like(parameter)
+            if core.n_carried and perturb:
+                core.standardise.running_mean.normal_()
+                core.standardise.running_var.uniform_(0.5, 2.0)
+    for parameter in flow.parameters():
+        parameter.requires_grad_(False)
+    return flow, torch.as_tensor(X)
+
+
+@st.composite
+def layouts(draw, most=12):
+    """Every split that a fit can ask for: at least one column is no sensitive one, some column is no target."""
+    n_features = draw(st.integers(2, most))
+    n_sensitive = draw(st.integers(0, min(3, n_features - 1)))
+    n_target = draw(st.integers(0, min(3, n_features - max(n_sensitive, 1))))
+    first = draw(st.integers(0, n_sensitive))
+    sensitive = (first, n_sensitive - first) if n_sensitive else draw(st.sampled_from([(), (0,)]))
+    n_handed_on = draw(st.integers(1, n_features - n_sensitive))
+    return make_layout(n_features, n_target, sensitive, n_handed_on)
+
+
+FIXED = [
+    make_layout(5, 1, (1,), 1),
+    make_layout(5, 1, (1, 1), 2),  # wider than the target, within half
+    make_layout(5, 1, (1,), 4),  # everything but the sensitive block
+    make_layout(6, 3, (1, 1), 2),  # narrower than the target
+    make_layout(6, 3, (3,), 3),  # no residual
+    make_layout(4, 0, (2,), 2),  # no label
+    make_layout(3, 0, (), 3),
+    make_layout(2, 1, (), 1),
+    make_layout(2, 1, (1,), 1),
+]
+
+
+# The round trip
+
+
+@settings(max_examples=60)
+@given(layout=layouts(), scale=st.floats(1, 100), seed=st.integers(0, 1000), n_layers=st.integers(0, 4))
+def test_inverse_restores_every_column(layout, scale, seed, n_layers):
+    flow, X = make_flow(layout, seed=seed, scale=scale, n_layers=n_layers)
+    z, log_det = flow(X)
+    assert z.shape == X.shape
+    assert log_det.shape == (len(X),)
+    assert_allclose(flow.inverse(z), X, rtol=0, atol=1e-8 * float(X.abs().max()))
+
+
+@settings(max_examples=30)
+@given(layout=layouts(), seed=st.integers(0, 1000))
+def test_forward_undoes_the_inverse(layout, seed):
+    flow, X = make_flow(layout, seed=seed)
+    z = torch.as_tensor(np.random.default_rng(seed).normal(size=tuple(X.shape)))
+    assert_allclose(flow(flow.inverse(z))[0], z, rtol=0, atol=1e-8)
+
+
+@settings(max_examples=40)
+@given(layout=layouts(), seed=st.integers(0, 1000))
+def test_hand_on_is_the_handed_on_columns(layout, seed):
+    flow, X = make_flow(layout, seed=seed)
+    columns = layout.handed_on
+    assert_allclose(flow.hand_on(X, columns), flow(X)[0][:, columns], rtol=1e-12, atol=1e-12)
+
+
+def test_hand_on_of_another_module():
+    flow, X = make_flow(FIXED[1])
+    columns = FIXED[1].handed_on
+    flow.core = Doubling()
+    assert_allclose(flow.hand_on(X, columns), 2 * flow.linear(X)[0][:, columns])
+
+
+class Doubling(torch.nn.Module):
+    def forward(self, w):
+        return 2 * w, w.new_full((len(w),), w.shape[1] * np.log(2))
+
+    def inverse(self, z):
+        return z / 2
+
+
+# The log-determinant
+
+
+@pytest.mark.parametrize("layout", FIXED, ids=repr)
+def test_log_det_agrees_with_autograd(layout):
+    flow, X = make_flow(layout, seed=3)
+    # Away from the corners of the piecewise-linear features, which are data points.
+    X = X[:4] + 0.0123
+    log_det = flow(X)[1]
+    for row, found in zip(X, log_det, strict=True):
+        jacobian = torch.autograd.functional.jacobian(lambda x: flow(x[None])[0][0], row)
+        assert_allclose(found, torch.linalg.slogdet(jacobian)[1], rtol=1e-6, atol=1e-8)
+
+
+def test_log_det_of_the_linear_map():
+    start = LinearStart(np.zeros(2), np.diag([2.0, -3.0]), np.diag([0.5, -1 / 3]))
+    w, log_det = LinearMap(start)(torch.ones(3, 2, dtype=torch.float64))
+    assert w.tolist() == [[2.0, -3.0]] * 3
+    assert_allclose(log_det, np.full(3, np.log(6)))
+
+
+# What the module is made of
+
+
+@settings(max_examples=25)
+@given(layout=layouts(), seed=st.integers(0, 1000))
+def test_couplings_start_at_the_identity(layout, seed):
+    flow, X = make_flow(layout, seed=seed, perturb=0.0)
+    _, r, _ = flow.core.carry(flow.linear(X)[0])
+    rest, log_det = flow.core.disentangle(r, r.new_zeros(len(r), flow.core.n_carried))
+    assert_allclose(rest, r, atol=1e-12)
+    assert_allclose(log_det, 0.0, atol=1e-12)
+
+
+def test_coupling_of_a_single_column_starts_at_the_identity():
+    flow, X = make_flow(make_layout(1, 0, (), 1), perturb=0.0)
+    w = flow.linear(X)[0]
+    assert_allclose(flow.core(w)[0], w, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_features", [1, 2])
+def test_a_label_block_of_all_columns(n_features):
+    # X of 0 and 1 only: neither a rest nor knots, so that the network of g has no input.
+    layout = make_layout(n_features, n_features, (), 1)
+    start = LinearStart(np.zeros(n_features), np.eye(n_features), np.eye(n_features))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        core = CarrierFlow(layout, start, [], n_layers=2, hidden_size=8)
+    flow = LatentFlow(LinearMap(start), core).double().eval()
+    X = torch.as_tensor(np.random.default_rng(0).normal(size=(5, n_features)))
+    assert_allclose(flow.inverse(flow(X)[0]).detach(), X, atol=1e-10)
+
+
+@pytest.mark.parametrize("layout", FIXED, ids=repr)
+def test_slopes_are_bounded_below_whatever_the_parameters(layout):
+    flow, X = make_flow(layout, perturb=30.0)
+    _, r, _ = flow.core.carry(flow.linear(X)[0])
+    context = r.new_zeros(len(r), flow.core.n_carried) if flow.core.n_carried else None
+    for coupling in flow.core.couplings:
+        _, log_det = coupling(context).call_and_ladj(r)
+        assert (log_det >= r.shape[1] * np.log(MIN_SLOPE)).all()
+
+
+def test_what_is_handed_on_depends_on_no_coupling():
+    layout = make_layout(5, 1, (1, 1), 1)
+    flow, X = make_flow(layout)
+    before, latent = flow.hand_on(X, layout.handed_on), flow(X)[0]
+    for parameter in flow.core.couplings.parameters():
+        parameter += 1.0
+    assert_array_equal(flow.hand_on(X, layout.handed_on), before)
+    assert (flow(X)[0] - latent).abs().max() > 0.1
+
+
+def test_carriers_are_standardised_over_the_batch_in_training():
+    layout = make_layout(6, 2, (1,), 2)
+    flow, X = make_flow(layout)
+    flow.train()
+    z = flow(X)[0][:, :2]
+    assert_allclose(z.mean(dim=0), [0, 0], atol=1e-10)
+    assert_allclose(z.var(dim=0, unbiased=False), [1, 1], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("layout", "wide", "n_carried"),
+    [
+        (make_layout(9, 1, (1,), 1), False, 1),
+        (make_layout(9, 1, (1,), 4), False, 4),  # half of the eight others
+        (make_layout(9, 1, (1,), 5), True, 1),
+        (make_layout(9, 3, (1,), 2), False, 3),
+        (make_layout(4, 3, (), 3), False, 3),
+        (make_layout(9, 0, (1,), 2), True, 0),
+    ],
+)
+def test_how_many_columns_have_a_carrier(layout, wide, n_carried):
+    core = make_flow(layout)[0].core
+    assert core.wide == wide
+    assert core.n_carried == n_carried
+
+
+def test_a_zero_log_det_where_nothing_is_done():
+    layout = make_layout(3, 0, (1,), 2)
+    flow, X = make_flow(layout, n_layers=0)
+    w, log_det = flow.linear(X)
+    z, total = flow(X)
+    # Without a carrier and couplings only the blocks are put into their places: here they are there already.
+    assert_array_equal(z, w)
+    assert_array_equal(total, log_det)
+
+
+# Copies and the state
+
+
+@pytest.mark.parametrize("layout", FIXED, ids=repr)
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda flow: pickle.loads(pickle.dumps(flow))])
+def test_copies_compute_the_same(layout, make_copy):
+    flow, X = make_flow(layout)
+    twin = make_copy(flow)
+    assert_array_equal(twin(X)[0], flow(X)[0])
+    assert_array_equal(twin.inverse(X), flow.inverse(X))
+    for parameter in twin.parameters():
+        parameter += 1.0
+    assert_array_equal(make_copy(flow)(X)[0], flow(X)[0])
+
+
+@pytest.mark.parametrize("layout", FIXED, ids=repr)
+def test_the_state_holds_no_fixed_map(layout):
+    flow, _ = make_flow(layout)
+    fixed = {"mean", "matrix", "unmix", "low", "slope", "column_of"}
+    assert not {name.rsplit(".")[-1] for name in flow.state_dict()} & fixed
+    assert fixed <= {name.rsplit(".")[-1] for name, _ in flow.named_buffers()}
+
+
+def test_training_in_float32_does_not_round_the_fixed_map():
+    flow, X = make_flow(FIXED[1], scale=100.0)
+    buffers = {name: buffer.clone() for name, buffer in flow.named_buffers() if "linear." in name or "pieces." in name}
+    trained = copy.deepcopy(flow.core).float()
+    flow.core.load_state_dict(trained.state_dict())
+    assert len(buffers) == 8
+    for name, buffer in flow.named_buffers():
+        if name in buffers:
+            assert torch.equal(buffer, buffers[name]), name
+    assert all(parameter.dtype == torch.float64 for parameter in flow.parameters())
+    assert_allclose(flow.inverse(flow(X)[0]), X, rtol=0, atol=1e-8 * float(X.abs().max()))
+
+
+# Knots and piecewise-linear features
+
+
+def test_knots_of_a_mostly_zero_column_lie_in_its_tail():
+    rng = np.random.default_rng(0)
+    gain = np.where(rng.random(500) < 0.95, 0.0, rng.exponential(1000, 500))
+    X = np.column_stack([rng.integers(0, 2, 500), gain, np.full(500, 3.0), rng.normal(size=500)])
+    knots = dict(choose_knots(X, np.arange(500)))
+    assert list(knots) == [1, 3]
+    assert (knots[1] > 0).sum() >= 8
+    assert knots[1][0] == 0.0
+    assert knots[1][-1] == gain.max()
+    for edges in knots.values():
+        assert (np.diff(edges) > 0).all()
+        assert len(edges) <= 18
+    # Negative control: quantiles of the rows alone see the spike and the maximum only.
+    assert len(np.unique(np.quantile(gain, np.linspace(0, 1, 17)))) <= 3
+
+
+def test_knots_come_from_the_given_rows():
+    X = np.r_[np.arange(10.0), np.arange(100.0, 110.0)][:, None]
+    assert choose_knots(X, np.arange(10))[0][1].max() == 9.0
+    assert choose_knots(X, np.arange(20))[0][1].max() == 109.0
+
+
+@pytest.mark.parametrize(("n_columns", "n_pieces"), [(1, 16), (16, 16), (32, 8), (64, 4), (65, 0), (200, 0)])
+def test_many_columns_get_fewer_knots_and_then_none(n_columns, n_pieces):
+    X = np.random.default_rng(0).normal(size=(100, n_columns))
+    knots = choose_knots(X, np.arange(100))
+    assert len(knots) == (n_columns if n_pieces else 0)
+    assert all(len(edges) <= n_pieces + 2 for _, edges in knots)
+    assert sum(len(edges) - 1 for _, edges in knots) <= MAX_PIECES
+
+
+def test_columns_of_two_values_need_no_knots():
+    X = np.column_stack([np.arange(20) % 2, np.zeros(20)])
+    assert choose_knots(X, np.arange(20)) == []
+
+
+def pieces_of(X, knots=None):
+    n_features = X.shape[1]
+    start = LinearStart(np.zeros(n_features), np.eye(n_features), np.eye(n_features))
+    return PiecewiseFeatures(start, choose_knots(X, np.arange(len(X))) if knots is None else knots)
+
+
+def test_piecewise_features_of_known_knots():
+    pieces = pieces_of(np.zeros((1, 2)), [(1, np.array([0.0, 1.0, 3.0]))]).double()
+    values = torch.tensor([[-5.0], [0.0], [0.5], [1.0], [2.0], [3.0], [9.0]], dtype=torch.float64)
+    expected = [[-0.5, -0.5], [-0.5, -0.5], [0, -0.5], [0.5, -0.5], [0.5, 0], [0.5, 0.5], [0.5, 0.5]]
+    assert_allclose(pieces(values), expected)
+    assert pieces.n_features == 2
+
+
+@settings(max_examples=40)
+@given(
+    column=st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=30),
+    others=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=10),
+)
+def test_piecewise_features_stay_in_range_and_rise(column, others):
+    X = np.array(column)[:, None]
+    pieces = pieces_of(X)
+    if not pieces.n_features:
+        assert len(np.unique(X)) <= 2
+        return
+    values = torch.as_tensor(np.sort(np.r_[column, others]))[:, None]
+    ramps = pieces(values)
+    assert ramps.abs().max() <= 0.5
+    assert (ramps.diff(dim=0) >= 0).all()
+
+
+def test_piecewise_features_leave_their_input_alone():
+    X = np.random.default_rng(0).normal(size=(30, 1))
+    values = torch.as_tensor(X.copy())
+    pieces_of(X)(values)
+    assert_array_equal(values, X)
+
+
+def test_piecewise_features_of_tiny_probabilities_are_numbers_in_float32():
+    # Such columns come from a softmax: most knots are closer together than float32 can tell apart.
+    X = np.logspace(-60, 0, 64)[:, None]
+    ramps = pieces_of(X).float()(torch.as_tensor(X, dtype=torch.float32))
+    assert torch.isfinite(ramps).all()
+    assert ramps.abs().max() <= 0.5
