@@ -13,13 +13,17 @@ PIP_FLAGS := --quiet --disable-pip-version-check
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo test test-min lint types docs clean distclean
+.PHONY: help demo bench test test-min lint types docs clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed  ## Fair latent of the Adult data: scores and three counterfactual rows
 	$(PY) benchmarks/demo.py
+
+bench: $(VENV)/.installed  ## Headline on Adult, speed and memory; BENCH_ARGS=--quick for a short run
+	$(PY) benchmarks/adult.py $(BENCH_ARGS)
+	$(PY) benchmarks/speed.py $(BENCH_ARGS)
 
 test: $(VENV)/.installed-test  ## Tests and doctests, with branch coverage
 	$(PY) $(PYTEST) --cov --cov-report=term --cov-fail-under=95

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -47,7 +48,7 @@ class Variable:
 
     name: str
     kind: str
-    categories: np.ndarray | None = None
+    categories: Any = None  # ndarray, or None if continuous
     mean: float = 0.0
     scale: float = 1.0
     thresholds: np.ndarray | None = None

@@ -1,10 +1,13 @@
 """Moving a block of the latent: which way, how far, for one or several attributes, alone or in a Pipeline."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import Pipeline
+
+from ._attributes import Variable
 
 # Quantiles at which two groups' distributions are matched.
 RANKS = np.linspace(0, 1, 33)
@@ -23,10 +26,10 @@ class BlockMap:
     group. For a continuous variable: the slope of the block on the value. A row keeps its residual.
     """
 
-    variable: object
-    quantiles: np.ndarray | None  # (n_groups, n_ranks, width)
+    variable: Variable
+    quantiles: Any  # ndarray (n_groups, n_ranks, width)
     slope: np.ndarray | None  # (width,)
-    readout: object
+    readout: Any
 
     @classmethod
     def fit(cls, variable, block, codes):

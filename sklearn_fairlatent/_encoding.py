@@ -1,5 +1,7 @@
 """Encoders, decoders and frames of any kind behind one interface: rows in, a float matrix out, and back."""
 
+from typing import Any
+
 import narwhals as nw
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from ._latent import row_chunks
 MODULE_ROWS = 512
 
 
-def as_frame(X):
+def as_frame(X) -> Any:
     """``X`` as a narwhals frame if it is a data frame, else None."""
     native = nw.from_native(X, eager_only=True, pass_through=True)
     return native if isinstance(native, nw.DataFrame) else None
@@ -20,10 +22,9 @@ def as_frame(X):
 
 def frame_like(template, columns, rows=None):
     """A frame of the kind of ``template`` from a dict of columns, with the index of ``rows`` if that has one."""
-    frame = nw.from_dict(columns, backend=nw.get_native_namespace(template)).to_native()
-    if hasattr(frame, "index") and hasattr(rows, "index"):
-        frame.index = rows.index
-    return frame
+    frame: Any = nw.from_dict(columns, backend=nw.get_native_namespace(template)).to_native()
+    index = getattr(rows, "index", None)
+    return frame.set_axis(index) if index is not None and hasattr(frame, "index") else frame
 
 
 def column_names(X):

@@ -1,6 +1,7 @@
 """The invertible module: a linear map, one carrier coupling for what is handed on, and a flow for the rest."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -187,7 +188,7 @@ class CarrierFlow(nn.Module):
         return shift + nn.functional.pad(free[:, : self.n_skip], (0, self.n_carried - self.n_skip))
 
     def _normaliser(self):
-        norm = self.standardise
+        norm: Any = self.standardise  # its running statistics are never None
         return norm.running_mean, torch.sqrt(norm.running_var + norm.eps)
 
     def carry(self, w):

@@ -1,6 +1,7 @@
 """Reading X: validation, the sensitive columns inside it; and giving rows back in the kind of X."""
 
 import copy
+from typing import Any
 
 import narwhals as nw
 import numpy as np
@@ -14,6 +15,13 @@ FLOATS = [np.float64, np.float32]
 
 class RowsMixin:
     """The part of the estimator that knows frames, arrays and ``sensitive_columns``."""
+
+    # What it needs of the estimator.
+    sensitive_columns: Any
+    encoder: Any
+    encoding_: Any
+    n_features_in_: int
+    feature_names_in_: np.ndarray
 
     def _read_rows(self, X, *, reset):
         """X without its sensitive columns, validated, and these columns as arrays by attribute name."""
@@ -102,8 +110,9 @@ class RowsMixin:
         rows = self.encoding_.decode(E)
         if not self.sensitive_columns:
             decoded = as_frame(rows)
-            if decoded is not None and hasattr(rows, "index") and hasattr(like, "index"):
-                return rows.set_axis(like.index)
+            index = getattr(like, "index", None)
+            if decoded is not None and index is not None and hasattr(rows, "index"):
+                return rows.set_axis(index)
             if like is None or as_frame(like) is None or decoded is not None or np.ndim(rows) != 2:
                 return rows
             return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
@@ -121,5 +130,6 @@ class RowsMixin:
             frame = as_frame(frame_like(self._template, dict(zip(names, rows.T, strict=True))))
         backend = nw.get_native_namespace(frame)
         series = [nw.new_series(name, values.tolist(), backend=backend) for name, values in own.items()]
-        given = frame.with_columns(*series).select(list(self.feature_names_in_)).to_native()
-        return given.set_axis(like.index) if hasattr(given, "index") and hasattr(like, "index") else given
+        given: Any = frame.with_columns(*series).select(list(self.feature_names_in_)).to_native()
+        index = getattr(like, "index", None)
+        return given.set_axis(index) if index is not None and hasattr(given, "index") else given

@@ -96,7 +96,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         Stop when the held-out objective has not improved for a fifth of the epochs and keep the best one.
     validation_fraction : float, default=0.1
         Share of rows held out for ``history_``, ``early_stopping`` and the choice between the trained map and
-        the linear one it started from. With fewer than 20 such rows the training rows are used.
+        the linear one it started from; 2,000 rows at most. With fewer than 20 the training rows are used.
     device : str, default="cpu"
         torch device.
     n_threads : int, default=1
@@ -145,7 +145,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     -----
     With ``y`` given and ``z_f`` what is handed on, ``fit`` minimises ::
 
-        loss(head(z_f), y) + 10 * fairness_strength * dependence(z_f, attributes [given y]) + likelihood of the rest
+        loss(head(z_f), y) + 12 * fairness_strength * dependence(z_f, attributes [given y]) + likelihood of the rest
 
     "dependence" is a sliced energy distance, normalised by the block's spread and corrected for its finite-sample bias
     [2]_. The design is inspired by [1]_, whose loss is unpublished, and does not reproduce it.
@@ -624,7 +624,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             L[:, block] = block_map.move(L[:, block], current, goal)
             moved |= goal != current
             if name in self._own_names():
-                own[name] = np.where(told == goal, own.get(name), block_map.variable.decode(goal))
+                decoded = block_map.variable.decode(goal)
+                own[name] = np.where(told == goal, own.get(name, decoded), decoded)
         result = np.array(E, copy=True)
         result[moved] = self._map(L[moved], lambda flow, z: flow.inverse(z), E.shape[1])
         return self._give_back(result, like=X, own=own)
