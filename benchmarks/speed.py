@@ -66,13 +66,16 @@ class BareLoop:
         loader = _training.BatchLoader(_training.LatentRows(held_out.inputs, codes, rows), batch_size, generator)
         valid = _training.BatchLoader(held_out, _training.CALIBRATION_ROWS)
         loss = _training.LatentLoss(task, layout, generator)
-        heads = list(model.head.parameters())
-        others = [p for name, p in model.named_parameters() if not name.startswith("head.")]
-        groups = [{"params": heads, "lr": 10 * schedule.lr}, {"params": others, "lr": schedule.lr}]
-        optimizer = torch.optim.AdamW(groups, weight_decay=1e-2)
-        rate = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, [10 * schedule.lr, schedule.lr], total_steps=epochs * steps
+        rates = {"head.": 10, "core.couplings.": _training.FLOW_RATE, "": 1}
+        groups = {prefix: [] for prefix in rates}
+        for name, parameter in model.named_parameters():
+            groups[next(prefix for prefix in rates if name.startswith(prefix))].append(parameter)
+        peaks = [rate * schedule.lr for rate in rates.values()]
+        optimizer = torch.optim.AdamW(
+            [{"params": groups[prefix], "lr": peak} for prefix, peak in zip(rates, peaks, strict=True)],
+            weight_decay=1e-2,
         )
+        rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, peaks, total_steps=epochs * steps)
         for _ in range(epochs):
             model.train()
             for w, batch in loader:

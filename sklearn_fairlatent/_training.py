@@ -523,7 +523,9 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
         names += ["dependence", "adversary_loss"]
     if layout.n_sensitive:
         names += ["sensitive_loss"] + ["isolation"] * bool(layout.widths[-1] - (layout.n_handed_on - layout.n_target))
-    heads = [f"{name}.*" for name in ("head", "target_head") if getattr(model, name) is not None]
+    rates = {f"{name}.*": 10 for name in ("head", "target_head") if getattr(model, name) is not None}
+    if any(name.startswith("core.couplings.") for name, _ in model.named_parameters()):
+        rates["core.couplings.*"] = FLOW_RATE
     callbacks = [
         *(
             (f"{prefix}_{name}", PassthroughScoring(f"{prefix}_{name}", on_train=prefix == "train"))
@@ -536,8 +538,8 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
             "schedule",
             LRScheduler(
                 torch.optim.lr_scheduler.OneCycleLR,
-                # One group per head pattern, then the rest: skorch keeps this order.
-                max_lr=[10 * schedule.lr] * len(heads) + [FLOW_RATE * schedule.lr, schedule.lr],
+                # One group per pattern, then the rest: skorch keeps this order.
+                max_lr=[rate * schedule.lr for rate in (*rates.values(), 1)],
                 total_steps=epochs * steps,
                 step_every="batch",
             ),
@@ -551,10 +553,7 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
     params = {
         "optimizer": torch.optim.AdamW,
         "optimizer__weight_decay": 1e-2,
-        "optimizer__param_groups": [
-            *((pattern, {"lr": 10 * schedule.lr}) for pattern in heads),
-            ("core.couplings.*", {"lr": FLOW_RATE * schedule.lr}),
-        ],
+        "optimizer__param_groups": [(pattern, {"lr": rate * schedule.lr}) for pattern, rate in rates.items()],
         "lr": schedule.lr,
         "max_epochs": epochs,
         "batch_size": batch_size,
