@@ -523,9 +523,11 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
         names += ["dependence", "adversary_loss"]
     if layout.n_sensitive:
         names += ["sensitive_loss"] + ["isolation"] * bool(layout.widths[-1] - (layout.n_handed_on - layout.n_target))
-    rates = {f"{name}.*": 10 for name in ("head", "target_head") if getattr(model, name) is not None}
-    if any(name.startswith("core.couplings.") for name, _ in model.named_parameters()):
-        rates["core.couplings.*"] = FLOW_RATE
+    rates = {"head.": 10, "target_head.": 10, "core.couplings.": FLOW_RATE, "": 1}
+    named = [name for name, _ in model.named_parameters()]
+    groups = [next(prefix for prefix in rates if name.startswith(prefix)) for name in named]
+    # skorch drops the groups that match nothing, and the schedule wants one peak for each that is left.
+    rates = {prefix: rate for prefix, rate in rates.items() if prefix in groups}
     callbacks = [
         *(
             (f"{prefix}_{name}", PassthroughScoring(f"{prefix}_{name}", on_train=prefix == "train"))
@@ -538,8 +540,8 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
             "schedule",
             LRScheduler(
                 torch.optim.lr_scheduler.OneCycleLR,
-                # One group per pattern, then the rest: skorch keeps this order.
-                max_lr=[rate * schedule.lr for rate in (*rates.values(), 1)],
+                # skorch keeps the order of the patterns, the rest last.
+                max_lr=[rate * schedule.lr for rate in rates.values()],
                 total_steps=epochs * steps,
                 step_every="batch",
             ),
@@ -553,7 +555,9 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
     params = {
         "optimizer": torch.optim.AdamW,
         "optimizer__weight_decay": 1e-2,
-        "optimizer__param_groups": [(pattern, {"lr": rate * schedule.lr}) for pattern, rate in rates.items()],
+        "optimizer__param_groups": [
+            (f"{prefix}*", {"lr": rate * schedule.lr}) for prefix, rate in rates.items() if prefix
+        ],
         "lr": schedule.lr,
         "max_epochs": epochs,
         "batch_size": batch_size,
