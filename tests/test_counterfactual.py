@@ -386,3 +386,19 @@ def test_moves_towards_the_truth(seed):
     assert error(X) == 1
     # As long a move the other way leads away from the truth: it is the direction that is right.
     assert error(ours) < 1 < error(2 * X - ours)
+
+
+@pytest.mark.xfail(reason="open: holding z_f exactly costs accuracy, see Counterfactuals in docs/design_notes.md")
+def test_nearer_to_the_truth_than_the_shift_of_the_group_means():
+    ours, shifts = [], []
+    for seed in range(4):
+        data = make_biased_latents(2000, random_state=seed)
+        X, A = data.data, data.sensitive_features
+        s, truth = A["group"].to_numpy(), data.truth.counterfactual("group")
+        fair = FairLatentTransformer(random_state=seed).fit(X, data.target, sensitive_features=A)
+        moved = fair.counterfactual(X, "group", sensitive_features=A)
+        shift = X + np.where(s == 0, 1, -1)[:, None] * (X[s == 1].mean(axis=0) - X[s == 0].mean(axis=0))
+        step = np.linalg.norm(X - truth, axis=1).mean()
+        ours.append(np.linalg.norm(moved - truth, axis=1).mean() / step)
+        shifts.append(np.linalg.norm(shift - truth, axis=1).mean() / step)
+    assert np.mean(ours) < np.mean(shifts)

@@ -50,11 +50,11 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(bits):
 
 
 def test_no_seed_draws_a_new_one_each_time():
-    state = np.random.get_state()  # noqa: NPY002
+    state = np.random.get_state()  # noqa: NPY002 - the global generator is what is tested
     try:
         assert _bits(None) != _bits(None)
     finally:
-        np.random.set_state(state)  # noqa: NPY002
+        np.random.set_state(state)  # noqa: NPY002 - the global generator is what is tested
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])
@@ -90,7 +90,7 @@ def test_a_random_state_instance_is_drawn_from(bits):
 
 
 def _surroundings():
-    name, keys, position, *_ = np.random.get_state()  # noqa: NPY002
+    name, keys, position, *_ = np.random.get_state()  # noqa: NPY002 - the global generator is what is tested
     return (
         keys.tobytes(),
         position,
@@ -139,13 +139,13 @@ class Failing:
 
 
 def test_the_global_generators_do_not_matter(bits):
-    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()  # noqa: NPY002 - the global generator is what is tested
     try:
-        np.random.seed(7)  # noqa: NPY002
+        np.random.seed(7)  # noqa: NPY002 - the global generator is what is tested
         torch.manual_seed(7)
         assert _bits(0) == bits[0]
     finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
+        np.random.set_state(numpy_state)  # noqa: NPY002 - the global generator is what is tested
         torch.set_rng_state(torch_state)
 
 

@@ -53,7 +53,7 @@ def test_same_seed_same_draws():
 def test_generators_and_threads_are_as_before(fails):
     torch.manual_seed(5)
     np.random.seed(5)  # noqa: NPY002 - the global generator is what must not move
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - the global generator is what is tested
     n_threads = torch.get_num_threads()
     wanted = n_threads + 1
     with contextlib.suppress(ZeroDivisionError), reproducible(1, wanted):
@@ -63,7 +63,7 @@ def test_generators_and_threads_are_as_before(fails):
             raise ZeroDivisionError
     assert torch.get_num_threads() == n_threads
     assert torch.equal(torch.get_rng_state(), torch_state)
-    assert_array_equal(np.random.get_state()[1], numpy_state[1])  # noqa: NPY002
+    assert_array_equal(np.random.get_state()[1], numpy_state[1])  # noqa: NPY002 - the global generator is what is tested
 
 
 def test_fits_in_one_process_take_turns():
@@ -575,11 +575,11 @@ def test_net_params_reach_skorch_and_stay_the_callers():
 
 def test_training_leaves_the_global_generators_alone():
     problem = make_problem()
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002 - the global generator is what is tested
     run(problem)
     assert torch.equal(torch.get_rng_state(), torch_state)
-    assert_array_equal(np.random.get_state()[1], numpy_state[1])  # noqa: NPY002
-    assert np.random.get_state()[2] == numpy_state[2]  # noqa: NPY002
+    assert_array_equal(np.random.get_state()[1], numpy_state[1])  # noqa: NPY002 - the global generator is what is tested
+    assert np.random.get_state()[2] == numpy_state[2]  # noqa: NPY002 - the global generator is what is tested
 
 
 def test_trained_flow_can_be_pickled():
