@@ -21,7 +21,7 @@ GLANCE_ROWS = 2000
 CARRIER_SCALE = -0.7
 
 
-def _orthogonal_complement_last(n_features, n_last):
+def _last_axes(n_features, n_last):
     """Reflection vectors that leave the last ``n_last`` coordinates where they are (up to sign)."""
     return torch.eye(n_features)[n_features - n_last :]
 
@@ -151,7 +151,7 @@ class CarrierFlow(nn.Module):
         n_free = n_others - self.n_carried
         self.pieces = PiecewiseFeatures(start, knots)
         if self.n_carried:
-            self.reflections = nn.Parameter(_orthogonal_complement_last(n_others, self.n_carried))
+            self.reflections = nn.Parameter(_last_axes(n_others, self.n_carried))
             self.scale = nn.Parameter(torch.full((self.n_carried,), CARRIER_SCALE))
             # torch cannot initialise a layer without inputs: where there is no rest, g reads a column of zeros.
             self.n_padding = int(self.n_rest + self.pieces.n_features == 0)
