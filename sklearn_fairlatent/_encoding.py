@@ -38,10 +38,42 @@ def take_columns(X, names):
     frame = as_frame(X)
     if frame is not None:
         return frame.select([nw.col(name) for name in names]).to_native()
-    # A run of neighbours is a view, which spares a memory map the copy.
-    X = np.asarray(X)
-    run = len(names) == names[-1] - names[0] + 1
-    return X[:, names[0] : names[-1] + 1] if run else X[:, names]
+    return np.asarray(X)[:, names]
+
+
+def is_memory_mapped(X):
+    """Whether the rows of ``X`` lie in a file."""
+    while isinstance(X, np.ndarray):
+        if isinstance(X, np.memmap):
+            return True
+        X = X.base
+    return isinstance(X, MappedColumns)
+
+
+class MappedColumns:
+    """Some columns of a memory map as floats, picked and converted when rows are read, so that nothing is copied whole.
+
+    Parameters
+    ----------
+    X : memory-mapped ndarray of shape (n_samples, n_columns)
+    columns : list of int or None
+        None: all of them.
+    """
+
+    def __init__(self, X, columns=None):
+        self._X, self._columns = X, columns
+        self.shape = (len(X), X.shape[1] if columns is None else len(columns))
+        self.dtype = np.dtype(np.float32 if X.dtype == np.float32 else np.float64)
+
+    def __len__(self):
+        return len(self._X)
+
+    def __getitem__(self, rows):
+        part = np.asarray(self._X[rows])
+        return (part if self._columns is None else part[:, self._columns]).astype(self.dtype)
+
+    def __array__(self, dtype=None, copy=None):
+        return self[:].astype(dtype or self.dtype)
 
 
 def column_values(X, name):

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 from zuko.flows.coupling import GeneralCouplingTransform
-from zuko.nn import MLP
 from zuko.transforms import MonotonicAffineTransform
+
+from ._latent import row_chunks
 
 # Lower bound of every slope: with 0.3 a float64 round trip keeps 12 digits at input scale 100, with 0.05 seven.
 MIN_SLOPE = 0.3
@@ -17,6 +18,10 @@ MIN_SLOPE = 0.3
 MAX_PIECES = 256
 # Rows that tell which columns take more than two values.
 GLANCE_ROWS = 2000
+# g is the mean of this many networks, each with a label loss of its own, and with this share of hidden units dropped
+# in training (docs/design_notes.md, "A mean of four networks").
+N_MEMBERS = 4
+DROPOUT = 0.2
 # Logarithm of the carrier's share of what is handed on, at the start: loud enough to invert, quiet next to g.
 CARRIER_SCALE = -0.7
 
@@ -101,13 +106,34 @@ def choose_knots(X, rows):
     n_pieces = min(32, MAX_PIECES // max(1, len(continuous)))
     if not continuous or n_pieces < 4:
         return []
-    sample = X[np.ix_(rows, continuous)].astype(np.float64)
+    sample = np.concatenate([X[rows[part]][:, continuous] for part in row_chunks(len(rows))]).astype(np.float64)
     distinct = [np.unique(column) for column in sample.T]
     grid = np.linspace(0, 1, n_pieces // 2 + 1)
     return [
         (j, _spaced(np.r_[np.quantile(column, grid), np.quantile(values, grid)]))
         for j, column, values in zip(continuous, sample.T, distinct, strict=True)
     ]
+
+
+class MemberNetworks(nn.Module):
+    """``N_MEMBERS`` networks with two hidden layers on the same inputs, side by side; 0 at the start."""
+
+    def __init__(self, n_inputs, n_outputs, hidden_size):
+        super().__init__()
+        self.first = nn.Linear(n_inputs, N_MEMBERS * hidden_size)
+        bound = hidden_size**-0.5
+        self.weight = nn.Parameter(torch.empty(N_MEMBERS, hidden_size, hidden_size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(N_MEMBERS, 1, hidden_size).uniform_(-bound, bound))
+        self.last_weight = nn.Parameter(torch.zeros(N_MEMBERS, hidden_size, n_outputs))
+        self.last_bias = nn.Parameter(torch.zeros(N_MEMBERS, 1, n_outputs))
+        self.dropout = nn.Dropout(DROPOUT)
+
+    def forward(self, x):
+        """Outputs of every member, shape (N_MEMBERS, n, n_outputs)."""
+        hidden = self.first(x).unflatten(1, (N_MEMBERS, -1)).transpose(0, 1)
+        hidden = self.dropout(hidden.relu())
+        hidden = self.dropout(torch.baddbmm(self.bias, hidden, self.weight).relu())
+        return torch.baddbmm(self.last_bias, hidden, self.last_weight)
 
 
 class CarrierFlow(nn.Module):
@@ -119,7 +145,7 @@ class CarrierFlow(nn.Module):
         z_f = standardise(g(r) + exp(a) c)          one affine coupling: what is handed on
         [z_s | u] = flow(r; z_f)                    affine couplings, conditional on z_f
 
-    ``g`` is any network, so that ``z_f`` can be any function of ``r``; the carrier keeps the map
+    ``g`` is the mean of several networks, so that ``z_f`` can be any function of ``r``; the carrier keeps the map
     invertible. The rotation is learned with everything else, and thereby finds the directions that the label
     can best do without (the null directions of one-hot tables cost nothing at all).
 
@@ -134,7 +160,7 @@ class CarrierFlow(nn.Module):
     n_layers : int
         Number of couplings of the flow.
     hidden_size : int
-        Width of the hidden layers of g; those of the flow are half as wide, which overfits less.
+        Width of all hidden layers, in the flow and in each of the networks behind g.
     """
 
     def __init__(self, layout, start, knots, *, n_layers, hidden_size):
@@ -156,12 +182,11 @@ class CarrierFlow(nn.Module):
             # torch cannot initialise a layer without inputs: where there is no rest, g reads a column of zeros.
             self.n_padding = int(self.n_rest + self.pieces.n_features == 0)
             n_inputs = self.n_rest + self.pieces.n_features + self.n_padding
-            self.shift = MLP(n_inputs, self.n_carried, (hidden_size, hidden_size))
-            _start_at_zero(self.shift)
+            self.shift = MemberNetworks(n_inputs, self.n_carried, hidden_size)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
         self.n_skip = min(self.n_carried, n_free)
         self.couplings = nn.ModuleList(
-            _couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, max(1, hidden_size // 2))
+            _couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, hidden_size)
         )
 
     def _rotate(self, p, *, back=False):
@@ -175,7 +200,7 @@ class CarrierFlow(nn.Module):
         return w[:, first:last], torch.cat([w[:, :first], w[:, last:]], dim=1)
 
     def _shift(self, s, free):
-        """g(r): the label's linear axes plus a network on r and on the columns as far as r tells them."""
+        """g(r) of every member: the label's linear axes plus a network on r and the columns as far as r tells them."""
         hidden = [s, free, s.new_zeros(len(s), self.n_padding)]
         if self.pieces.n_features:
             # Rotating the few columns of the linear map costs less than rotating every row back. Without
@@ -193,12 +218,19 @@ class CarrierFlow(nn.Module):
 
     def carry(self, w):
         """The carried columns ``z_f`` and the rest ``r``; the log-determinant of this step per row."""
+        members, r, log_det = self.carry_members(w)
+        return members.mean(0), r, log_det
+
+    def carry_members(self, w):
+        """Like :meth:`carry`, with what every member alone would carry, shape (N_MEMBERS, n, n_carried)."""
         s, p = self._split(w)
         if not self.n_carried:
-            return w[:, :0], torch.cat([s, p], dim=1), w.new_zeros(len(w))
+            return w[None, :, :0], torch.cat([s, p], dim=1), w.new_zeros(len(w))
         p = self._rotate(p)
         free, carrier = p[:, : -self.n_carried], p[:, -self.n_carried :]
-        step = MonotonicAffineTransform(self._shift(s, free), self.scale, slope=0.1)
+        shifts = self._shift(s, free)
+        shift = shifts.mean(0)
+        step = MonotonicAffineTransform(shift, self.scale, slope=0.1)
         z = step(carrier)
         log_det = step.log_abs_det_jacobian(carrier, z).sum(dim=1)
         if self.training:
@@ -208,7 +240,7 @@ class CarrierFlow(nn.Module):
             mean, scale = self._normaliser()
             z = (z - mean) / scale
         log_det = log_det - scale.log().sum()
-        return z, torch.cat([s, free], dim=1), log_det
+        return z + (shifts - shift) / scale, torch.cat([s, free], dim=1), log_det
 
     def disentangle(self, r, z_f):
         """The rest made into ``[z_s | u]`` given ``z_f``, with the log-determinant per row."""
@@ -240,7 +272,7 @@ class CarrierFlow(nn.Module):
         s, free = r[:, :n_sensitive], r[:, n_sensitive:]
         if n_carried:
             mean, scale = self._normaliser()
-            step = MonotonicAffineTransform(self._shift(s, free), self.scale, slope=0.1)
+            step = MonotonicAffineTransform(self._shift(s, free).mean(0), self.scale, slope=0.1)
             carrier = step.inv(z_f * scale + mean)
             free = self._rotate(torch.cat([free, carrier], dim=1), back=True)
         return torch.cat([free[:, :n_target], s, free[:, n_target:]], dim=1)

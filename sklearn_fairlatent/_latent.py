@@ -100,11 +100,6 @@ class LatentLayout:
         kept = np.r_[0 : self.n_target, self.n_target + self.n_sensitive : self.n_features]
         return kept[: self.n_handed_on]
 
-    @property
-    def sensitive_columns(self):
-        """Columns of all sensitive blocks."""
-        return np.arange(self.n_target, self.n_target + self.n_sensitive)
-
 
 @dataclass(frozen=True)
 class LinearStart:

@@ -8,7 +8,15 @@ import numpy as np
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
-from ._encoding import as_frame, column_names, column_values, frame_like, take_columns
+from ._encoding import (
+    MappedColumns,
+    as_frame,
+    column_names,
+    column_values,
+    frame_like,
+    is_memory_mapped,
+    take_columns,
+)
 
 FLOATS = [np.float64, np.float32]
 
@@ -53,13 +61,19 @@ class RowsMixin:
                 raise ValueError(
                     f"n_features={len(names)}: sensitive_columns takes every column of X. Leave at least one."
                 )
+            if self.encoder is None and is_memory_mapped(X):
+                # The sensitive columns are numbers here too; checked together, nothing is copied.
+                return MappedColumns(self._numbers(check_array, X, ensure_min_samples=1 + reset), kept), own
             X = take_columns(X, kept)
         if self.encoder is None:
             X = self._numbers(check_array, X, ensure_min_samples=1 + reset)
         return X, own
 
     def _numbers(self, check, *args, **kwargs):
-        """``check(*args)`` as floats, with the remedy for text in the error."""
+        """``check(*args)`` as floats, with the remedy for text in the error; a memory map keeps its dtype."""
+        X = args[-1]
+        if is_memory_mapped(X) and X.ndim == 2 and X.dtype.kind in "fiu" and X.dtype not in FLOATS:
+            return MappedColumns(check(*args, dtype=None, **kwargs))
         try:
             return check(*args, dtype=FLOATS, **kwargs)
         except ValueError as error:

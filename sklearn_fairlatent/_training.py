@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from torch import nn
 from zuko.nn import MLP
 
+from ._encoding import is_memory_mapped
 from ._flow import CarrierFlow
 from ._latent import row_chunks, sample_rows
 from ._losses import dependence, design_loss, gaussian_nll, label_loss, random_directions
@@ -109,14 +110,6 @@ def describe_task(target, label, variables, attributes, strata, strength):
     return codes, Task(kind, n_scores, np.concatenate(weights) if weights else np.zeros(0), float(strength))
 
 
-def _is_memory_mapped(X):
-    while isinstance(X, np.ndarray):
-        if isinstance(X, np.memmap):
-            return True
-        X = X.base
-    return False
-
-
 class WhitenedRows:
     """``X`` behind the fixed linear map, as float32: kept whole if X is in memory, else mapped when read."""
 
@@ -124,7 +117,7 @@ class WhitenedRows:
         self.X = X
         self.mean, self.matrix = linear.mean.numpy(), linear.matrix.numpy()
         self.cache = None
-        if not _is_memory_mapped(X):
+        if not is_memory_mapped(X):
             self.cache = np.empty(X.shape, dtype=np.float32)
             for part in row_chunks(len(X)):
                 self.cache[part] = self._whiten(X[part])
@@ -201,29 +194,36 @@ class LatentModel(nn.Module):
         self.adversary = MLP(n_handed_on, n_comparisons, (32, 32)) if n_comparisons else None
 
     def latent(self, w):
-        """Target block and hand-on of every row; latent, log-determinant and positions of the likelihood's rows."""
+        """Target block and hand-on of every row; latent, log-determinant and positions of the likelihood's rows.
+
+        The first two have a leading axis for the networks behind them, whose mean counts; 1 for another module.
+        """
         core, layout = self.core, self.layout
         if isinstance(core, CarrierFlow) and not core.wide:
-            z_f, r, _ = core.carry(w)
+            members, r, _ = core.carry_members(w)
             some = slice(None, None, max(1, len(w) // LIKELIHOOD_ROWS))
             # The flow fits the rest to a fixed z_f: its gradient must not move what is handed on.
-            rest, log_det = core.disentangle(r[some].detach(), z_f[some].detach())
+            rest, log_det = core.disentangle(r[some].detach(), members.mean(0)[some].detach())
             rest = torch.cat([rest.new_zeros(len(rest), layout.n_target), rest], dim=1)
-            return z_f[:, : layout.n_target], z_f[:, : layout.n_handed_on], rest, log_det, some
+            return members[..., : layout.n_target], members[..., : layout.n_handed_on], rest, log_det, some
         z, log_det = core(w)
-        return z[:, : layout.n_target], z[:, layout.handed_on], z, log_det, slice(None)
+        return z[None, :, : layout.n_target], z[None][..., layout.handed_on], z, log_det, slice(None)
 
     def forward(self, w):
         target, handed_on, z, log_det, some = self.latent(w)
+        mean = handed_on.mean(0)
+        if not self.training:
+            target, handed_on = target.mean(0, keepdim=True), mean[None]
         return {
-            "handed_on": handed_on,
-            "scores": self.head(handed_on) if self.head is not None else None,
-            "target_scores": self.target_head(target) if self.target_head is not None else None,
+            "handed_on": mean,
+            # Every member has a label loss of its own, which keeps them different: their mean generalises better.
+            "scores": self.head(handed_on).flatten(0, 1) if self.head is not None else None,
+            "target_scores": self.target_head(target).flatten(0, 1) if self.target_head is not None else None,
             "latent": z,
             "log_det": log_det,
             "rows": some,
             # Only watches: what it learns never reaches the latent.
-            "adversary": self.adversary(handed_on.detach()) if self.adversary is not None else None,
+            "adversary": self.adversary(mean.detach()) if self.adversary is not None else None,
         }
 
 
@@ -241,9 +241,10 @@ class LatentLoss(nn.Module):
         z = outputs["handed_on"]
         terms = {}
         if task.kind:
-            loss = label_loss(outputs["scores"], batch["label"], task.kind)
+            label = batch["label"].repeat(len(outputs["scores"]) // len(batch["label"]))
+            loss = label_loss(outputs["scores"], label, task.kind)
             if outputs["target_scores"] is not None:
-                loss = (loss + label_loss(outputs["target_scores"], batch["label"], task.kind)) / 2
+                loss = (loss + label_loss(outputs["target_scores"], label, task.kind)) / 2
             terms["label_loss"] = loss
         if len(self.task.comparison_weights):
             directions = random_directions(z.shape[1], N_DIRECTIONS, self.generator, z.device)
@@ -407,7 +408,9 @@ def calibrate(core, w):
         return
     with torch.no_grad():
         momentum, core.standardise.momentum = core.standardise.momentum, 1.0
-        core.train()
+        core.eval()
+        core.training = True  # the running statistics move, and nothing is dropped
+        core.standardise.train()
         core.carry(w)
         core.eval()
         core.standardise.momentum = momentum
@@ -471,7 +474,7 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
     calibrate(model.core, w)
     if task.kind:
         with torch.no_grad():
-            target, handed_on = (z.cpu().double().numpy() for z in model.latent(w)[:2])
+            target, handed_on = (z.mean(0).cpu().double().numpy() for z in model.latent(w)[:2])
         _start_head(model.head, handed_on, batch["label"].numpy(), task)
         if model.target_head is not None:
             _start_head(model.target_head, target, batch["label"].numpy(), task)

@@ -30,8 +30,8 @@ from ._training import Schedule, chance_auc, describe_task, reproducible, split_
 SUMMARY_ROWS = 20_000
 # Rows that choose the knots of the piecewise-linear features.
 KNOT_ROWS = 50_000
-# Rows mapped at once: 8,192 rows of 384 columns are 12 MB as float32.
-MAP_ROWS = 8192
+# Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
+MAP_ROWS = 2048
 # Fitted state that is not public.
 PRIVATE_STATE = ("_target", "_variables", "_block_maps", "_neutral", "_template", "_sensitive_positions")
 
@@ -63,8 +63,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         Weight of the dependence penalty; 0 switches it off, useful values lie between 0 and about 4.
     sensitive_columns : list of str or int, default=None
         Columns of X that are sensitive attributes. They never enter the network; a frame may lack them after
-        ``fit``. Missing values are allowed in frames, as in ``sensitive_features``. In a memory map they should
-        be the first or the last columns: any other choice copies the rest of it.
+        ``fit``. Missing values are allowed in frames, as in ``sensitive_features``.
     continuous_features : list of str, default=None
         Sensitive attributes that are quantities, not groups (an age in years). Numbers that are not whole are
         quantities anyway.
@@ -86,8 +85,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         Peak of the one-cycle learning rate.
     n_layers : int, default=4
         Couplings of the flow that disentangles what is not handed on.
-    hidden_size : int, default=128
-        Width of the hidden layers of the network behind what is handed on; the flow's are half as wide.
+    hidden_size : int, default=64
+        Width of the hidden layers, in the flow and in each of the four networks behind what is handed on.
     module : type or None, default=None
         Another invertible module: a class called with ``n_features`` whose instances have
         ``forward(w) -> (z, log_det)`` and ``inverse(z) -> w``, rows in, the latent's columns out. It works behind the
@@ -191,7 +190,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         batch_size="auto",
         lr=3e-3,
         n_layers=4,
-        hidden_size=128,
+        hidden_size=64,
         module=None,
         early_stopping=False,
         validation_fraction=0.1,
@@ -434,7 +433,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
 
     def _summarise(self, E, target, label, variables, attributes, rows):
         """What moving a block needs to know: the maps between groups and the neutral latent."""
-        L = self._map(E[rows].astype(np.float64), lambda flow, x: flow(x)[0], E.shape[1])
+        # The rows are copied in the dtype of E, which is half of what float64 takes.
+        L = self._map(E[rows], _whole, E.shape[1], np.float64)
         self._neutral = np.median(L, axis=0)
         known = [*([] if target is None else [(target, label)]), *zip(variables, attributes, strict=True)]
         self._block_maps = {
@@ -475,16 +475,17 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
 
     # ---------------------------------------------------------------- maps
 
-    def _map(self, rows, step, width):
-        """``step(flow, tensor)`` over batches of rows, in the dtype of ``rows``."""
+    def _map(self, rows, step, width, dtype=None):
+        """``step(flow, tensor)`` over batches of rows, in ``dtype``, else that of ``rows``."""
         flow = self.flow_
-        if rows.dtype == np.float32:
+        dtype = np.dtype(dtype or rows.dtype)
+        if dtype == np.float32:
             flow = copy.deepcopy(flow).float()
         device = next((p.device for p in flow.parameters()), torch.device("cpu"))
-        out = np.empty((len(rows), width), dtype=rows.dtype)
+        out = np.empty((len(rows), width), dtype=dtype)
         with torch.inference_mode():
             for part in row_chunks(len(rows), MAP_ROWS):
-                out[part] = step(flow, torch.tensor(rows[part], device=device)).cpu().numpy()
+                out[part] = step(flow, torch.tensor(rows[part].astype(dtype), device=device)).cpu().numpy()
         return out
 
     def _check_latent(self, Z, width, name):
@@ -527,7 +528,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         check_is_fitted(self)
         X, _ = self._read_rows(X, reset=False)
         E = self.encoding_.encode(X)
-        return self._map(E, lambda flow, x: flow(x)[0], E.shape[1])
+        return self._map(E, _whole, E.shape[1])
 
     def from_latent(self, L):
         """Rows whose latent is ``L``: the inverse of :meth:`to_latent`.
@@ -613,7 +614,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         codes = self._own_codes(own, sensitive_features, len(rows), getattr(X, "index", None))
         E = self.encoding_.encode(rows)
         # Off the hot path: in float64 whatever X is, so that there and back is exact.
-        L = self._map(E.astype(np.float64), lambda flow, x: flow(x)[0], E.shape[1])
+        L = self._map(E, _whole, E.shape[1], np.float64)
         moved = np.zeros(len(E), dtype=bool)
         for name, wanted in moves.items():
             block, block_map = self.latent_layout_[name], self._block_maps[name]
@@ -647,3 +648,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             for variable in self._variables
             if variable.name in columns
         }
+
+
+def _whole(flow, x):
+    """The whole latent of a batch."""
+    return flow(x)[0]
