@@ -19,7 +19,7 @@ from measuring import versions
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from sklearn_fairlatent import FairLatentTransformer, TabularCodec, _training
+from sklearn_fairlatent import FairLatentTransformer, TabularCodec, _batches, _objective, _training
 from sklearn_fairlatent.datasets import load_adult
 
 warnings.filterwarnings("ignore", module="fairlearn")
@@ -63,9 +63,9 @@ class BareLoop:
         batch_size, _, steps = schedule.resolve(n_rows)
         generator = torch.Generator().manual_seed(0)
         rows = np.setdiff1d(np.arange(len(codes.label)), held_out.rows)
-        loader = _training.BatchLoader(_training.LatentRows(held_out.inputs, codes, rows), batch_size, generator)
-        valid = _training.BatchLoader(held_out, _training.CALIBRATION_ROWS)
-        loss = _training.LatentLoss(task, layout, generator)
+        loader = _batches.BatchLoader(_batches.LatentRows(held_out.inputs, codes, rows), batch_size, generator)
+        valid = _batches.BatchLoader(held_out, _training.CALIBRATION_ROWS)
+        loss = _objective.LatentLoss(task, layout, generator)
         rates = {"head.": 10, "core.couplings.": _training.FLOW_RATE, "": 1}
         groups = {prefix: [] for prefix in rates}
         for name, parameter in model.named_parameters():

@@ -1,8 +1,7 @@
-"""Training: seeds and threads, the held-out rows, and the skorch net that fits the invertible module."""
+"""Training: seeds and threads, what is watched, and the skorch net that fits the invertible module."""
 
 import contextlib
 import copy
-import math
 import threading
 from dataclasses import dataclass, field
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import r2_score, roc_auc_score
-from sklearn.model_selection import train_test_split
 from skorch import NeuralNet
 from skorch.callbacks import (
     Callback,
@@ -22,16 +20,12 @@ from skorch.callbacks import (
 )
 from skorch.helper import predefined_split
 from threadpoolctl import threadpool_limits
-from torch import nn
-from zuko.nn import MLP
 
-from ._encoding import is_memory_mapped
+from ._batches import BatchLoader, Codes, LatentRows, WhitenedRows
 from ._flow import CarrierFlow
-from ._latent import row_chunks, sample_rows
-from ._losses import dependence, design_loss, gaussian_nll, label_loss, random_directions
+from ._latent import sample_rows
+from ._objective import LatentLoss, LatentModel
 
-# Weight of the dependence measure at fairness_strength=1 (docs/design_notes.md, "The weight of the penalty").
-UNIT_STRENGTH = 12.0
 # The penalty is off for the first quarter of the steps and rises linearly over the second: the block first
 # learns the label, which is what stops a strong penalty from collapsing it.
 WARM_UP = 0.25
@@ -39,20 +33,9 @@ WARM_UP = 0.25
 # rows seen once are not learnt at all.
 DEFAULT_STEPS = 400
 DEFAULT_EPOCHS = (4, 40)
-# The likelihood needs no large batches: every eighth row of a full one is enough.
-LIKELIHOOD_ROWS = 256
-N_DIRECTIONS = 32
 # The flow learns slower than the rest: at the full rate its outcome varied widely from seed to seed.
 FLOW_RATE = 0.3
-# How strongly the attribute is drawn into its block, and pushed out of the residual: enough for the likelihood
-# not to scatter it, little enough to leave the block's shape to the likelihood (docs/design_notes.md).
-SENSITIVE_WEIGHT = 0.3
-ISOLATION_WEIGHT = 4.0
 CALIBRATION_ROWS = 8192
-# Fewer held-out rows than this measure nothing; the training rows stand in.
-MIN_HELD_OUT = 20
-# More measure hardly better (the standard error of an AUC is 0.013 at 2,000 rows) and are missed in training.
-MAX_HELD_OUT = 2000
 
 # torch's generator and every thread pool are process-wide, so fits in one process take turns.
 _FIT_LOCK = threading.RLock()
@@ -70,227 +53,6 @@ def reproducible(seed, n_threads):
                 yield
         finally:
             torch.set_num_threads(threads_before)
-
-
-@dataclass
-class Codes:
-    """What a fit knows about every row besides X."""
-
-    label: np.ndarray  # (n,), zeros without a label
-    strata: np.ndarray  # (n,) of int, -1 where the row is not compared
-    members: np.ndarray  # (n, n_comparisons)
-    designs: list  # one (n, n_columns) array per attribute
-
-
-@dataclass
-class Task:
-    """What is learnt: the kind of label, the comparisons and the sizes of the heads."""
-
-    kind: str | None  # "binary", "multiclass", "continuous"; None without a label
-    n_scores: int
-    comparison_weights: np.ndarray
-    strength: float
-
-
-def describe_task(target, label, variables, attributes, strata, strength):
-    """The codes of all rows and the task, from the variables of the label and the attributes."""
-    members = [variable.memberships(codes) for variable, codes in zip(variables, attributes, strict=True)]
-    # Every attribute counts the same, however many comparisons it takes.
-    weights = [np.full(part.shape[1], 1 / part.shape[1]) for part in members]
-    codes = Codes(
-        label,
-        strata,
-        np.column_stack(members) if members else np.zeros((len(label), 0)),
-        [variable.design(codes) for variable, codes in zip(variables, attributes, strict=True)],
-    )
-    kind, n_scores = None, 0
-    if target is not None:
-        kind = target.kind if target.kind == "continuous" else ("binary" if target.n_groups == 2 else "multiclass")
-        n_scores = target.n_groups if kind == "multiclass" else 1
-    return codes, Task(kind, n_scores, np.concatenate(weights) if weights else np.zeros(0), float(strength))
-
-
-class WhitenedRows:
-    """``X`` behind the fixed linear map, as float32: kept whole if X is in memory, else mapped when read."""
-
-    def __init__(self, X, linear):
-        self.X = X
-        self.mean, self.matrix = linear.mean.numpy(), linear.matrix.numpy()
-        self.cache = None
-        if not is_memory_mapped(X):
-            self.cache = np.empty(X.shape, dtype=np.float32)
-            for part in row_chunks(len(X)):
-                self.cache[part] = self._whiten(X[part])
-
-    def _whiten(self, rows):
-        return (rows - self.mean) @ self.matrix
-
-    def __getitem__(self, rows):
-        w = self._whiten(self.X[rows]).astype(np.float32) if self.cache is None else self.cache[rows]
-        return torch.from_numpy(w)
-
-
-class LatentRows(torch.utils.data.Dataset):
-    """Whitened rows with their codes, read whole batches at a time."""
-
-    def __init__(self, inputs, codes, rows):
-        self.inputs, self.codes, self.rows = inputs, codes, rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def take(self, positions):
-        """Inputs and codes of the rows at ``positions`` as float32 tensors."""
-        rows = np.sort(self.rows[positions])
-        codes = self.codes
-        batch = {
-            "label": torch.as_tensor(codes.label[rows], dtype=torch.float32),
-            "strata": torch.as_tensor(codes.strata[rows]),
-            "members": torch.as_tensor(codes.members[rows], dtype=torch.float32),
-            "designs": [torch.as_tensor(design[rows], dtype=torch.float32) for design in codes.designs],
-        }
-        return self.inputs[rows], batch
-
-
-class BatchLoader:
-    """Whole batches; torch's own loader fetches row by row, which costs more than the training step."""
-
-    def __init__(self, dataset, batch_size, generator=None):
-        self.dataset, self.batch_size, self.generator = dataset, batch_size, generator
-
-    def __len__(self):
-        n = len(self.dataset)
-        return max(1, n // self.batch_size) if self.generator is not None else -(-n // self.batch_size)
-
-    def __iter__(self):
-        n = len(self.dataset)
-        shuffled = self.generator is not None
-        order = torch.randperm(n, generator=self.generator).numpy() if shuffled else np.arange(n)
-        for batch in range(len(self)):
-            yield self.dataset.take(order[batch * self.batch_size : (batch + 1) * self.batch_size])
-
-
-class LatentModel(nn.Module):
-    """The invertible module behind the linear map, with its heads, which are only needed while training."""
-
-    def __init__(self, core, layout, task, design_widths):
-        super().__init__()
-        self.core = core
-        self.layout = layout
-        n_handed_on = layout.n_handed_on
-        self.head = nn.Linear(n_handed_on, task.n_scores) if task.kind else None
-        # A hand-on wider or narrower than the target block: the block itself must carry the label as well.
-        wider = task.kind and n_handed_on != layout.n_target
-        self.target_head = nn.Linear(layout.n_target, task.n_scores) if wider else None
-        self.locations = nn.ModuleList(
-            nn.Linear(n_columns, width) if width else nn.Identity()
-            for n_columns, width in zip(design_widths, layout.widths[1:-1], strict=True)
-        )
-        self.readers = nn.ModuleList(
-            nn.Linear(width, n_columns) if width else nn.Identity()
-            for n_columns, width in zip(design_widths, layout.widths[1:-1], strict=True)
-        )
-        n_comparisons = len(task.comparison_weights)
-        self.adversary = MLP(n_handed_on, n_comparisons, (32, 32)) if n_comparisons else None
-
-    def latent(self, w):
-        """Target block and hand-on of every row; latent, log-determinant and positions of the likelihood's rows.
-
-        The first two have a leading axis for the networks behind them, whose mean counts; 1 for another module.
-        """
-        core, layout = self.core, self.layout
-        if isinstance(core, CarrierFlow) and not core.wide:
-            members, r, _ = core.carry_members(w)
-            some = slice(None, None, max(1, len(w) // LIKELIHOOD_ROWS))
-            # The flow fits the rest to a fixed z_f: its gradient must not move what is handed on.
-            rest, log_det = core.disentangle(r[some].detach(), members.mean(0)[some].detach())
-            rest = torch.cat([rest.new_zeros(len(rest), layout.n_target), rest], dim=1)
-            return members[..., : layout.n_target], members[..., : layout.n_handed_on], rest, log_det, some
-        z, log_det = core(w)
-        return z[None, :, : layout.n_target], z[None][..., layout.handed_on], z, log_det, slice(None)
-
-    def forward(self, w):
-        target, handed_on, z, log_det, some = self.latent(w)
-        mean = handed_on.mean(0)
-        if not self.training:
-            target, handed_on = target.mean(0, keepdim=True), mean[None]
-        return {
-            "handed_on": mean,
-            # Every member has a label loss of its own, which keeps them different: their mean generalises better.
-            "scores": self.head(handed_on).flatten(0, 1) if self.head is not None else None,
-            "target_scores": self.target_head(target).flatten(0, 1) if self.target_head is not None else None,
-            "latent": z,
-            "log_det": log_det,
-            "rows": some,
-            # Only watches: what it learns never reaches the latent.
-            "adversary": self.adversary(mean.detach()) if self.adversary is not None else None,
-        }
-
-
-class LatentLoss(nn.Module):
-    """The objective: label loss, dependence of the handed-on block on the attributes, likelihood of the rest."""
-
-    def __init__(self, task, layout, generator):
-        super().__init__()
-        self.task, self.layout, self.generator = task, layout, generator
-        self.register_buffer("weights", torch.as_tensor(task.comparison_weights, dtype=torch.float32))
-
-    def terms(self, outputs, batch, model):
-        """The single terms, in nats or, for the dependence, as a share of the block's spread."""
-        task, layout = self.task, self.layout
-        z = outputs["handed_on"]
-        terms = {}
-        if task.kind:
-            label = batch["label"].repeat(len(outputs["scores"]) // len(batch["label"]))
-            loss = label_loss(outputs["scores"], label, task.kind)
-            if outputs["target_scores"] is not None:
-                loss = (loss + label_loss(outputs["target_scores"], label, task.kind)) / 2
-            terms["label_loss"] = loss
-        if len(self.task.comparison_weights):
-            directions = random_directions(z.shape[1], N_DIRECTIONS, self.generator, z.device)
-            terms["dependence"] = dependence(z, batch["members"], self.weights, batch["strata"], directions)
-            known = ~torch.isnan(batch["members"])
-            loss = nn.functional.binary_cross_entropy_with_logits(
-                outputs["adversary"], torch.nan_to_num(batch["members"]), reduction="none"
-            )
-            terms["adversary_loss"] = (loss * known).sum() / known.sum().clamp(min=1)
-        latent, rows = outputs["latent"], outputs["rows"]
-        residual = latent[:, layout.n_target + layout.n_sensitive :]
-        nll = gaussian_nll(residual, 0.0) - outputs["log_det"]
-        readings = []
-        for name, location, reader, design in zip(
-            layout.sensitive, model.locations, model.readers, batch["designs"], strict=True
-        ):
-            if layout.width(name):
-                block = latent[:, layout[name]]
-                missing = torch.isnan(design[rows])
-                # A linear layer's weights would get NaN gradients from NaN rows, whatever becomes of its output.
-                where = location(torch.nan_to_num(design[rows])).masked_fill(missing.any(1, keepdim=True), torch.nan)
-                nll = nll + gaussian_nll(block, where)
-                readings.append(design_loss(reader(block), design[rows]))
-        if readings:
-            terms["sensitive_loss"] = sum(readings)
-            if residual.shape[1]:
-                directions = random_directions(residual.shape[1], N_DIRECTIONS, self.generator, z.device)
-                everyone = torch.zeros_like(batch["strata"][rows])
-                terms["isolation"] = dependence(
-                    residual, batch["members"][rows], self.weights, everyone, directions[:, -N_DIRECTIONS:]
-                ) / math.sqrt(residual.shape[1])
-        terms["likelihood"] = nll.mean() / layout.n_features
-        return terms
-
-    def forward(self, terms, ramp):
-        """Weighted sum of the terms; ``ramp`` in [0, 1] scales the penalty during warm-up."""
-        strength = ramp * UNIT_STRENGTH * self.task.strength
-        weights = {
-            "label_loss": 1.0,
-            "dependence": strength,
-            "adversary_loss": 1.0,
-            "likelihood": 1.0,
-            "sensitive_loss": SENSITIVE_WEIGHT,
-            "isolation": ISOLATION_WEIGHT,
-        }
-        return sum(weights[name] * term for name, term in terms.items() if weights[name])
 
 
 class LatentNet(NeuralNet):
@@ -383,23 +145,6 @@ def chance_auc(members):
         return 0.5
     error = np.sqrt((1 / n_inside[used] + 1 / n_outside[used]) / 12).max()
     return float(error * (2 + np.sqrt(2 * np.log(used.sum()))))
-
-
-def split_rows(n_samples, fraction, label, designs, rng):
-    """Training rows and held-out rows, stratified on the label and the groups as far as their counts allow."""
-    rows = np.arange(n_samples)
-    if n_samples * fraction < MIN_HELD_OUT:
-        return rows, rows
-    strata = np.unique(
-        np.column_stack([np.nan_to_num(c, nan=-1.0) for c in (label, *designs)]), axis=0, return_inverse=True
-    )[1].ravel()
-    counts = np.bincount(strata)
-    strata = np.where(counts[strata] * fraction >= 2, strata, -1)
-    rare = (strata == -1).sum()
-    n_held_out = min(int(np.ceil(n_samples * fraction)), MAX_HELD_OUT, n_samples - 1)
-    usable = len(np.unique(strata)) <= min(n_held_out, n_samples - n_held_out) and rare != 1
-    parts = train_test_split(rows, test_size=n_held_out, stratify=strata if usable else None, random_state=rng)
-    return tuple(np.sort(part) for part in parts)
 
 
 def calibrate(core, w):

@@ -17,14 +17,16 @@ from ._attributes import (
     resolve_pos_label,
     sensitive_variable,
 )
+from ._batches import split_rows
 from ._counterfactual import BlockMap, requested_moves, wanted_codes
 from ._encoding import Encoding
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
 from ._flow import CarrierFlow, LatentFlow, LinearMap, choose_knots
 from ._latent import LatentLayout, linear_start, moments, row_chunks, sample_rows
+from ._objective import describe_task
 from ._parameters import check_parameters
 from ._rows import FLOATS, RowsMixin
-from ._training import Schedule, chance_auc, describe_task, reproducible, split_rows, train
+from ._training import Schedule, chance_auc, reproducible, train
 
 # Rows whose latents give the groups' quantiles and the readouts.
 SUMMARY_ROWS = 20_000

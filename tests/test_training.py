@@ -15,24 +15,16 @@ from sklearn.metrics import r2_score, roc_auc_score
 from skorch.callbacks import Callback
 
 from sklearn_fairlatent._attributes import Variable
+from sklearn_fairlatent._batches import MIN_HELD_OUT, BatchLoader, Codes, LatentRows, WhitenedRows, split_rows
 from sklearn_fairlatent._flow import CarrierFlow, LatentFlow, LinearMap, choose_knots
 from sklearn_fairlatent._latent import LatentLayout, LinearStart, linear_start, moments
+from sklearn_fairlatent._objective import LatentLoss, LatentModel, Task, describe_task
 from sklearn_fairlatent._training import (
     DEFAULT_EPOCHS,
-    MIN_HELD_OUT,
-    BatchLoader,
-    Codes,
-    LatentLoss,
-    LatentModel,
-    LatentRows,
     Schedule,
-    Task,
-    WhitenedRows,
     adversary_auc,
     calibrate,
-    describe_task,
     reproducible,
-    split_rows,
     train,
     utility,
 )

@@ -46,9 +46,7 @@ def _strongest_auc(Z, s, train, test):
         make_pipeline(StandardScaler(), MLPClassifier((16,), early_stopping=True, random_state=0)),
         HistGradientBoostingClassifier(max_iter=30, max_leaf_nodes=8, random_state=0),
     ]
-    aucs = [
-        roc_auc_score(s[test], probe.fit(Z[train], s[train]).predict_proba(Z[test])[:, 1]) for probe in probes
-    ]
+    aucs = [roc_auc_score(s[test], probe.fit(Z[train], s[train]).predict_proba(Z[test])[:, 1]) for probe in probes]
     return max(max(auc, 1 - auc) for auc in aucs)
 
 
