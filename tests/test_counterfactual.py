@@ -388,7 +388,6 @@ def test_moves_towards_the_truth(seed):
     assert error(ours) < 1 < error(2 * X - ours)
 
 
-@pytest.mark.xfail(reason="open: holding z_f exactly costs accuracy, see Counterfactuals in docs/design_notes.md")
 def test_nearer_to_the_truth_than_the_shift_of_the_group_means():
     ours, shifts = [], []
     for seed in range(4):
