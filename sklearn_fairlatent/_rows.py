@@ -5,7 +5,7 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
 from ._encoding import (
@@ -17,6 +17,7 @@ from ._encoding import (
     is_memory_mapped,
     take_columns,
 )
+from ._latent import row_chunks
 
 FLOATS = [np.float64, np.float32]
 
@@ -73,7 +74,11 @@ class RowsMixin:
         """``check(*args)`` as floats, with the remedy for text in the error; a memory map keeps its dtype."""
         X = args[-1]
         if is_memory_mapped(X) and X.ndim == 2 and X.dtype.kind in "fiu" and X.dtype not in FLOATS:
-            return MappedColumns(check(*args, dtype=None, **kwargs))
+            mapped = MappedColumns(check(*args, dtype=None, ensure_all_finite=False, **kwargs))
+            # By parts: the sum of half floats overflows, and scikit-learn then makes a mask as long as X.
+            for part in row_chunks(len(mapped)):
+                assert_all_finite(mapped[part], input_name="X")
+            return mapped
         try:
             return check(*args, dtype=FLOATS, **kwargs)
         except ValueError as error:

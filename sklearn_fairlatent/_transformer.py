@@ -484,10 +484,12 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if dtype == np.float32:
             flow = copy.deepcopy(flow).float()
         device = next((p.device for p in flow.parameters()), torch.device("cpu"))
+        precision = torch.float32 if dtype == np.float32 else torch.float64
         out = np.empty((len(rows), width), dtype=dtype)
         with torch.inference_mode():
             for part in row_chunks(len(rows), MAP_ROWS):
-                out[part] = step(flow, torch.tensor(rows[part].astype(dtype), device=device)).cpu().numpy()
+                batch = torch.tensor(rows[part], dtype=precision, device=device)
+                out[part] = step(flow, batch).cpu().numpy()
         return out
 
     def _check_latent(self, Z, width, name):

@@ -400,7 +400,7 @@ def test_same_seed_same_bits():
         np.testing.assert_array_equal(first.target, same.target)
         pd.testing.assert_frame_equal(first.sensitive_features, same.sensitive_features)
     assert not np.allclose(first.data, other.data)
-    assert pickle.dumps(np.random.get_state()) == state  # noqa: NPY002 - as above
+    assert pickle.dumps(np.random.get_state()) == state  # noqa: NPY002 - the global generator is what is tested
 
 
 def test_one_seed_is_one_map():
