@@ -8,6 +8,7 @@ from ._exceptions import (
     PenaltyIneffectiveWarning,
     SmallGroupWarning,
 )
+from ._scores import OutOfFoldScores
 from ._transformer import FairLatentTransformer
 
 __version__ = "0.1.0.dev0"
@@ -16,6 +17,7 @@ __all__ = [
     "FairLatentTransformer",
     "LabelLostWarning",
     "MissingSensitiveWarning",
+    "OutOfFoldScores",
     "PenaltyIneffectiveWarning",
     "SmallGroupWarning",
     "TabularCodec",

@@ -6,6 +6,7 @@ import narwhals as nw
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array
 
 from ._latent import row_chunks
@@ -82,6 +83,10 @@ def column_values(X, name):
     return frame.get_column(name).to_numpy() if frame is not None else np.asarray(X)[:, name]
 
 
+def _checked(E):
+    return check_array(E, dtype=[np.float64, np.float32], input_name="the output of encoder", ensure_min_features=1)
+
+
 class Encoding:
     """What stands between X and the invertible module.
 
@@ -97,10 +102,24 @@ class Encoding:
 
     @classmethod
     def fit(cls, encoder, decoder, X, y):
-        """Clone and fit an estimator; a ``FrozenEstimator``, a module or a callable is used as it is."""
-        if hasattr(encoder, "fit") and not isinstance(encoder, torch.nn.Module):
-            encoder = clone(encoder).fit(X, y)
-        return cls(encoder, decoder)
+        """Clone and fit an estimator; a ``FrozenEstimator``, a module or a callable is used as it is.
+
+        Returns
+        -------
+        encoding : Encoding
+        E : ndarray of shape (n_samples, n_encoded)
+            The training rows encoded, by ``fit_transform`` where there is one: as in a pipeline, an encoder may
+            give its training rows other values (out of fold) than new ones.
+        """
+        if not hasattr(encoder, "fit") or isinstance(encoder, torch.nn.Module):
+            encoding = cls(encoder, decoder)
+            return encoding, encoding.encode(X)
+        encoder = clone(encoder)
+        if isinstance(encoder, FrozenEstimator) or not hasattr(encoder, "fit_transform"):
+            encoding = cls(encoder.fit(X, y), decoder)
+            return encoding, encoding.encode(X)
+        E = encoder.fit_transform(X, y)
+        return cls(encoder, decoder), _checked(E)
 
     @property
     def can_decode(self):
@@ -117,7 +136,7 @@ class Encoding:
             E = self.encoder.transform(X)
         else:
             E = self.encoder(X)
-        return check_array(E, dtype=[np.float64, np.float32], input_name="the output of encoder", ensure_min_features=1)
+        return _checked(E)
 
     def decode(self, E):
         """Back to the space of X; the inverse of :meth:`encode` as far as the decoder is one."""

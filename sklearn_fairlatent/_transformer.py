@@ -296,8 +296,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with reproducible(seed, self.n_threads):
             rng = np.random.RandomState(seed)
-            self.encoding_ = Encoding.fit(self.encoder, self.decoder, X, y)
-            E = self.encoding_.encode(X)
+            self.encoding_, E = Encoding.fit(self.encoder, self.decoder, X, y)
             self.latent_layout_ = self._layout(E.shape[1], target, variables)
             train_rows, held_out_rows = split_rows(n_samples, self.validation_fraction, label, attributes, rng)
             codes, task = describe_task(target, label, variables, attributes, strata, self.fairness_strength)

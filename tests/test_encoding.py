@@ -33,7 +33,7 @@ def X():
 
 def test_estimator_is_cloned_and_fitted(X):
     scaler = StandardScaler()
-    encoding = Encoding.fit(scaler, None, X, None)
+    encoding, _ = Encoding.fit(scaler, None, X, None)
     assert not hasattr(scaler, "mean_")
     assert_allclose(encoding.encode(X), (X - X.mean(axis=0)) / X.std(axis=0))
     assert_allclose(encoding.decode(encoding.encode(X)), X)
@@ -41,12 +41,12 @@ def test_estimator_is_cloned_and_fitted(X):
 
 def test_estimator_sees_the_label(X):
     y = np.arange(20)
-    assert_array_equal(Encoding.fit(OneWay(), None, X, y).encoder.y_, y)
+    assert_array_equal(Encoding.fit(OneWay(), None, X, y)[0].encoder.y_, y)
 
 
 def test_frozen_estimator_is_not_fitted_again(X):
     fitted = StandardScaler().fit(X)
-    encoding = Encoding.fit(FrozenEstimator(fitted), None, 10 * X + 5, None)
+    encoding, _ = Encoding.fit(FrozenEstimator(fitted), None, 10 * X + 5, None)
     assert_allclose(encoding.encode(X), fitted.transform(X))
     assert_allclose(fitted.mean_, X.mean(axis=0))
     assert encoding.can_decode
@@ -54,14 +54,14 @@ def test_frozen_estimator_is_not_fitted_again(X):
 
 
 def test_without_an_encoder_rows_pass_unchanged(X):
-    encoding = Encoding.fit(None, None, X, None)
+    encoding, _ = Encoding.fit(None, None, X, None)
     assert encoding.encode(X) is X
     assert encoding.can_decode
     assert encoding.decode(X) is X
 
 
 def test_frames_from_an_encoder_become_numbers(X):
-    encoding = Encoding.fit(StandardScaler().set_output(transform="pandas"), None, pd.DataFrame(X), None)
+    encoding, _ = Encoding.fit(StandardScaler().set_output(transform="pandas"), None, pd.DataFrame(X), None)
     E = encoding.encode(pd.DataFrame(X))
     assert isinstance(E, np.ndarray)
     assert E.dtype == np.float64
@@ -77,12 +77,12 @@ def test_frames_from_an_encoder_become_numbers(X):
 )
 def test_bad_output_of_an_encoder(X, output, match):
     with pytest.raises(ValueError, match=match):
-        Encoding.fit(output, None, X, None).encode(X)
+        Encoding.fit(output, None, X, None)[0].encode(X)
 
 
 def test_sparse_output_of_an_encoder(X):
     with pytest.raises(TypeError, match="[Ss]parse"):
-        Encoding.fit(OneHotEncoder(), None, X, None).encode(X)
+        Encoding.fit(OneHotEncoder(), None, X, None)[0].encode(X)
 
 
 # Callables and decoders
@@ -100,7 +100,7 @@ class OneWay(TransformerMixin, BaseEstimator):
 
 
 def test_callable(X):
-    encoding = Encoding.fit(np.exp, np.log, X, None)
+    encoding, _ = Encoding.fit(np.exp, np.log, X, None)
     E = encoding.encode(X)
     assert_allclose(E, np.exp(X))
     assert_allclose(encoding.decode(E), X)
@@ -120,19 +120,19 @@ def halve():
 
 @pytest.mark.parametrize("kind", ["estimator", "module", "callable"])
 def test_decoder_takes_precedence_over_the_encoders_own_way_back(X, kind):
-    encoding = Encoding.fit(StandardScaler(), halve()[kind], X, None)
+    encoding, _ = Encoding.fit(StandardScaler(), halve()[kind], X, None)
     assert encoding.can_decode
     assert_allclose(encoding.decode(X), X / 2)
 
 
 @pytest.mark.parametrize("kind", ["estimator", "module", "callable"])
 def test_decoder_without_an_encoder(X, kind):
-    assert_allclose(Encoding.fit(None, halve()[kind], X, None).decode(X), X / 2)
+    assert_allclose(Encoding.fit(None, halve()[kind], X, None)[0].decode(X), X / 2)
 
 
 @pytest.mark.parametrize("encoder", [np.exp, torch.nn.Linear(4, 2), OneWay()], ids=repr)
 def test_no_way_back(X, encoder):
-    encoding = Encoding.fit(encoder, None, X, None)
+    encoding, _ = Encoding.fit(encoder, None, X, None)
     assert not encoding.can_decode
     name = type(encoder).__name__
     with pytest.raises(ValueError, match=rf"encoder={name} has no inverse_transform and decoder=None.*Pass decoder="):
@@ -161,7 +161,7 @@ class Watcher(torch.nn.Module):
 def test_module_is_used_frozen_and_left_as_it_was(X, training, dtype):
     module = Watcher(dtype).train(training)
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    E = Encoding.fit(module, None, X, None).encode(X)
+    E = Encoding(module, None).encode(X)
     assert module.seen == [(20, dtype, False, False)]
     assert module.training is training
     assert module.dropout.training is training
@@ -175,21 +175,21 @@ def test_modes_of_the_parts_of_a_module_come_back(X):
     # The usual way to fine-tune: the whole in training mode, its batch norm frozen.
     module = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(2)).train()
     module[1].eval()
-    Encoding.fit(module, None, X, None).encode(X)
+    Encoding(module, None).encode(X)
     assert [part.training for part in module] == [True, False]
 
 
 def test_mode_comes_back_after_an_error(X):
     module = torch.nn.Linear(3, 2).train()
     with pytest.raises(RuntimeError):
-        Encoding.fit(module, None, X, None).encode(X)
+        Encoding(module, None).encode(X)
     assert module.training
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_module_of_half_precision(X, dtype):
     module = torch.nn.Linear(4, 2).to(dtype)
-    E = Encoding.fit(module, None, X, None).encode(X)
+    E = Encoding(module, None).encode(X)
     assert E.shape == (20, 2)
     assert np.isfinite(E).all()
 
@@ -197,13 +197,13 @@ def test_module_of_half_precision(X, dtype):
 def test_module_reads_batches_of_rows():
     X = np.zeros((2 * MODULE_ROWS + 1, 4), dtype=np.float32)
     module = Watcher()
-    assert Encoding.fit(module, None, X, None).encode(X).shape == (len(X), 3)
+    assert Encoding(module, None).encode(X).shape == (len(X), 3)
     assert [seen[0] for seen in module.seen] == [MODULE_ROWS, MODULE_ROWS, 1]
 
 
 def test_module_without_parameters_flattens_images():
     images = np.arange(24.0).reshape(2, 3, 4)
-    E = Encoding.fit(torch.nn.Identity(), None, images, None).encode(images)
+    E = Encoding.fit(torch.nn.Identity(), None, images, None)[0].encode(images)
     assert_array_equal(E, images.reshape(2, 12))
 
 

@@ -1,0 +1,232 @@
+"""Tables and plots of the trade-off benchmark: ``results/tradeoff.csv`` and ``leakage.csv`` to ``results/TABLES.md``.
+
+For each split the settings on the Pareto front of the VALIDATION rows are chosen; their TEST figures make the
+curve. Hypervolume: the area of accuracy above the majority class over disparities from 0 to that of the
+raw pipeline, as a share of the box that the raw pipeline's accuracy spans (1 is raw accuracy at no disparity).
+"""
+
+import argparse
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from measuring import versions
+from ours import OUR_METHODS
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+
+DISPARITY = {"demographic_parity": "dp", "equalized_odds": "eo"}
+WORDS = {"dp": "demographic parity difference", "eo": "equalized odds difference"}
+EG = {"LR": "ExponentiatedGradient (LR)", "boosting": "ExponentiatedGradient (boosting)"}
+CELL = ["problem", "constraint", "method", "downstream"]
+INTERVAL = "median [lowest, highest] over the seeds"
+
+
+def front(utility, disparity):
+    """Positions that no other point beats in both: utility as high and disparity as low, one of them strictly."""
+    kept = []
+    for i, (u, d) in enumerate(zip(utility, disparity, strict=True)):
+        better = (utility >= u) & (disparity <= d) & ((utility > u) | (disparity < d))
+        if not better.any():
+            kept.append(i)
+    return kept
+
+
+def hypervolume(utility, disparity, worst_utility, worst_disparity):
+    """Area between the staircase of the points and the reference point; 0 if none beats it."""
+    area, best, last = 0.0, worst_utility, None
+    for d, u in sorted(zip(disparity, utility, strict=True)):
+        if d >= worst_disparity:
+            break
+        if last is not None:
+            area += (best - worst_utility) * (d - last)
+        best, last = max(best, u), d
+    if last is not None:
+        area += (best - worst_utility) * (worst_disparity - last)
+    return area
+
+
+def curves(table):
+    """Per split and method: hypervolume on test rows of the settings chosen on validation rows."""
+    rows = []
+    for (problem, constraint, seed), cell in table.groupby(["problem", "constraint", "seed"]):
+        measure = DISPARITY[constraint]
+        raw = cell[cell.method == "raw"].set_index("downstream")
+        for (method, downstream), points in cell.groupby(["method", "downstream"]):
+            reference = raw.loc[downstream if downstream in raw.index else "boosting"] if len(raw) else None
+            if reference is None:
+                continue
+            chosen = points.iloc[front(points.valid_utility.to_numpy(), points[f"valid_{measure}"].to_numpy())]
+            box = (reference.test_utility - reference.test_constant) * reference[f"test_{measure}"]
+            volume = hypervolume(
+                chosen.test_utility, chosen[f"test_{measure}"], reference.test_constant, reference[f"test_{measure}"]
+            )
+            fairest = chosen.loc[chosen[f"valid_{measure}"].idxmin()]
+            rows.append({
+                "problem": problem, "constraint": constraint, "method": method, "downstream": downstream,
+                "seed": seed, "hypervolume": volume / box if box > 0 else np.nan, "kind": points.kind.iloc[0],
+                "fairest_utility": fairest.test_utility, "fairest_disparity": fairest[f"test_{measure}"],
+                "majority": reference.test_constant, "raw_utility": reference.test_utility,
+                "raw_disparity": reference[f"test_{measure}"], "fit_s": points.fit_s.median(),
+                "n_settings": len(points),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def interval(values, digits=3):
+    values = np.asarray(values, dtype=float)
+    return f"{np.median(values):.{digits}f} [{values.min():.{digits}f}, {values.max():.{digits}f}]"
+
+
+def standing(found, method, downstream):
+    """Where one of our methods stands against the representation peers and ExponentiatedGradient, cell by cell."""
+    lines = ["| set | constraint | ours | best representation peer | EG | above peers | at or above EG |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    behind = found[found.downstream.isin([downstream, "own"])]
+    for (problem, constraint), cell in behind.groupby(["problem", "constraint"], sort=False):
+        medians = cell.groupby("method").hypervolume.median()
+        if method not in medians:
+            continue
+        kinds = cell.groupby("method").kind.first()
+        peers = medians[(kinds == "representation") & ~medians.index.isin(list(OUR_METHODS))]
+        eg = medians.get(EG[downstream], np.nan)
+        best = f"{peers.max():.3f} {peers.idxmax()}" if len(peers) else "-"
+        lines.append(
+            f"| {problem} | {constraint} | {medians[method]:.3f} | {best} | {eg:.3f} | "
+            f"{'yes' if len(peers) and medians[method] > peers.max() else 'no'} | "
+            f"{'-' if np.isnan(eg) else 'yes' if medians[method] >= eg else 'no'} |"
+        )
+    return "\n".join(lines)
+
+
+def details(found):
+    text = []
+    for (problem, constraint), cell in found.groupby(["problem", "constraint"], sort=False):
+        raw = cell[cell.method == "raw"]
+        n_seeds = cell.seed.nunique()
+        text += [
+            f"### {problem}, {constraint} ({n_seeds} seeds)",
+            "",
+            f"Best constant {raw.majority.median():.3f}; raw pipelines: "
+            + ", ".join(
+                f"{downstream} {part.raw_utility.median():.3f} at {part.raw_disparity.median():.3f}"
+                for downstream, part in raw.groupby("downstream")
+            )
+            + ".",
+            "",
+            "| method | behind it | hypervolume | fairest chosen: utility | its disparity | fit, s |",
+            "|---|---|---|---|---|---|",
+        ]
+        order = cell.groupby(["method", "downstream"]).hypervolume.median().sort_values(ascending=False).index
+        for method, downstream in order:
+            part = cell[(cell.method == method) & (cell.downstream == downstream)]
+            name = f"**{method}**" if method in OUR_METHODS else method
+            text.append(
+                f"| {name} | {downstream} | {interval(part.hypervolume)} | {interval(part.fairest_utility)} | "
+                f"{interval(part.fairest_disparity)} | {part.fit_s.median():.1f} |"
+            )
+        text.append("")
+    return "\n".join(text)
+
+
+def leak_table(leaks):
+    text = ["| set | constraint | method | attribute | width | strongest probe | LR | MLP | boosting | shuffled |",
+            "|---|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for key, part in leaks.groupby(["problem", "constraint", "method", "attribute", "setting"], sort=False):
+        problem, constraint, method, attribute, _ = key
+        name = f"**{method}** {part.setting.iloc[0]}" if method in OUR_METHODS else method
+        text.append(
+            f"| {problem} | {constraint} | {name} | {attribute} | {part.width.median():.0f} | "
+            f"{interval(part.strongest)} | {part['logistic regression'].median():.3f} | {part.MLP.median():.3f} | "
+            f"{part.boosting.median():.3f} | {part.shuffled.median():.3f} |"
+        )
+    return "\n".join(text)
+
+
+def monotony(table):
+    """Our strength knob: median disparity and utility per strength."""
+    ours = table[table.method.isin(OUR_METHODS) & (table.downstream == "LR")]
+    text = ["| set | constraint | method | disparity by rising strength | utility by rising strength | never rises |",
+            "|---|---|---|---|---|---|"]  # fmt: skip
+    for (problem, constraint, method), part in ours.groupby(["problem", "constraint", "method"], sort=False):
+        measure = DISPARITY[constraint]
+        means = part.groupby("index")[[f"test_{measure}", "test_utility"]].mean()
+        gaps = means[f"test_{measure}"].to_numpy()
+        text.append(
+            f"| {problem} | {constraint} | {method} | {', '.join(f'{v:.3f}' for v in gaps)} | "
+            f"{', '.join(f'{v:.3f}' for v in means.test_utility)} | {'yes' if (np.diff(gaps) <= 0).all() else 'no'} |"
+        )
+    return "\n".join(text)
+
+
+def plot_curves(table, problem, constraint, path):
+    """Test accuracy against disparity, median over seeds per setting, one panel per model behind."""
+    measure = DISPARITY[constraint]
+    cell = table[(table.problem == problem) & (table.constraint == constraint)]
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.6), sharex=True, sharey=True, layout="constrained")
+    colours = plt.get_cmap("tab20").colors
+    methods = list(dict.fromkeys(cell.method))
+    for axis, downstream in zip(axes, ("LR", "boosting"), strict=True):
+        behind = cell[cell.downstream.isin([downstream, "own"])]
+        for method, part in behind.groupby("method", sort=False):
+            medians = part.groupby("index")[[f"test_{measure}", "test_utility"]].median()
+            medians = medians.sort_values(f"test_{measure}")
+            ours = method in OUR_METHODS
+            axis.plot(
+                medians[f"test_{measure}"], medians.test_utility, marker="o" if ours else ".", label=method,
+                color=colours[methods.index(method) % 20], linewidth=2.5 if ours else 1, zorder=3 if ours else 2,
+            )  # fmt: skip
+        axis.axhline(cell.test_constant.median(), color="0.6", linestyle=":", label="best constant")
+        axis.set(title=f"then {downstream}", xlabel=WORDS[measure])
+    axes[0].set_ylabel("R2" if "zfya" in problem else "accuracy")
+    lines = {name: line for axis in axes for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize=8)
+    figure.suptitle(f"{problem}, {constraint.replace('_', ' ')}: held-out rows, medians over seeds")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def plot_by_method(table, column, label, path, *, log=False):
+    """One dot per cell and method: leakage or time."""
+    order = table.groupby("method")[column].median().sort_values().index
+    figure, axis = plt.subplots(figsize=(9, 0.4 * len(order) + 1.5), layout="constrained")
+    for position, method in enumerate(order):
+        values = table.loc[table.method == method, column]
+        colour = "C3" if method in OUR_METHODS else "C0"
+        axis.plot(values, np.full(len(values), position), "|", color=colour, markersize=9)
+    axis.set(yticks=range(len(order)), yticklabels=order, xlabel=label)
+    if log:
+        axis.set_xscale("log")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    results = parser.parse_args().results
+    table = pd.read_csv(results / "tradeoff.csv")
+    found = curves(table)
+    parts = ["# Accuracy-fairness trade-off", "", __doc__.split("\n\n", 1)[1], f"Intervals: {INTERVAL}.", ""]
+    for method in [m for m in OUR_METHODS if m in set(found.method)]:
+        for downstream in ("LR", "boosting"):
+            table_of = standing(found, method, downstream)
+            parts += [f"## {method}, then {downstream}: median hypervolume", "", table_of, ""]
+    parts += ["## The strength knob", "", "Means over seeds, logistic regression.", "", monotony(table), ""]
+    if (results / "leakage.csv").exists():
+        leaks = pd.read_csv(results / "leakage.csv")
+        parts += ["## Leakage on held-out latents (AUC)", "", leak_table(leaks), ""]
+        plot_by_method(leaks, "strongest", "AUC of the strongest held-out probe", results / "leakage.png")
+    parts += ["## All methods", "", details(found)]
+    parts += ["## Versions", "", versions(), "", *sorted(set(table.code)), ""]
+    plot_by_method(found, "fit_s", "fit, s", results / "time.png", log=True)
+    for problem, constraint in dict.fromkeys(zip(found.problem, found.constraint, strict=True)):
+        plot_curves(table, problem, constraint, results / f"{problem}-{DISPARITY[constraint]}.png")
+    (results / "TABLES.md").write_text("\n".join(parts))
+    print("\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()
