@@ -28,8 +28,8 @@ GRID_SIZE = 6
 # Share of the closed-form erasure in a mix with the untouched columns.
 MIXES = tuple({"alpha": alpha} for alpha in (0.0, 0.5, 0.75, 0.9, 0.97, 1.0))
 # Training rows of fairlearn's LFR. It has no gradient and evaluates the objective once per parameter instead, 1,133
-# times a step on Adult's 102 columns, until scipy stops it at 15,000 evaluations, about 13 steps: 84 s with 2,000
-# rows, 19 minutes with 31,000. max_iter stays at its default, for the 13 steps are few already.
+# times a step on Adult's 102 columns, until scipy stops it at 15,000 evaluations, after 8 to 13 steps: 84 s with 2,000
+# rows, 19 minutes with 31,000. max_iter stays at its default, for so few steps are far from convergence already.
 LFR_ROWS = 1000
 LFR_PROTOTYPES = 10
 # Weights of reconstruction (a mean over columns) and label, aif360's defaults.
