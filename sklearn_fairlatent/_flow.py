@@ -1,10 +1,12 @@
 """The invertible module: a linear map, one carrier coupling for what is handed on, and a flow for the rest."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from sklearn.tree import DecisionTreeRegressor
 from torch import nn
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform
@@ -14,8 +16,9 @@ from ._latent import row_chunks
 # Lower bound of every slope: with 0.3 a float64 round trip keeps 12 digits at input scale 100, with 0.05 seven.
 MIN_SLOPE = 0.3
 
-# Piecewise-linear features of the columns, all columns together; more columns get fewer knots each.
-MAX_PIECES = 256
+# Steps of all columns together; more columns get fewer steps each. No step parts off fewer rows than STEP_ROWS.
+MAX_STEPS = 256
+STEP_ROWS = 20
 # Rows that tell which columns take more than two values.
 GLANCE_ROWS = 2000
 # g is the mean of this many networks, each with a label loss of its own, and with this share of hidden units dropped
@@ -51,68 +54,114 @@ class LinearMap(nn.Module):
         return w @ self.unmix + self.mean
 
 
-class PiecewiseFeatures(nn.Module):
-    """Piecewise-linear encoding of the input columns.
-
-    A column becomes one ramp per interval between its knots, from -0.5 to 0.5 (Gorishniy et al. 2022,
-    "On embeddings for numerical features in tabular deep learning", eq. 1). It lets a small network follow
-    steps and spikes (capital gains, ages) that it would take thousands of updates to learn.
-
-    ``unmix`` (n_features, n_columns) and ``mean`` give the columns back from their linear image.
-    """
-
-    def __init__(self, start, knots):
-        super().__init__()
-        columns = [column for column, _ in knots]
-        low = np.concatenate([edges[:-1] for _, edges in knots]) if knots else np.zeros(0)
-        high = np.concatenate([edges[1:] for _, edges in knots]) if knots else np.ones(0)
-        column_of = np.repeat(np.arange(len(knots)), [len(edges) - 1 for _, edges in knots]).astype(np.int64)
-        self.register_buffer("mean", torch.as_tensor(start.mean[columns]), persistent=False)
-        self.register_buffer("unmix", torch.as_tensor(start.inverse[:, columns]), persistent=False)
-        self.register_buffer("low", torch.as_tensor(low), persistent=False)
-        self.register_buffer("slope", torch.as_tensor(1 / (high - low)), persistent=False)
-        self.register_buffer("column_of", torch.as_tensor(column_of), persistent=False)
-        self.n_features = len(low)
-
-    def forward(self, columns):
-        ramps = (columns.index_select(1, self.column_of) - self.low).mul_(self.slope)
-        return ramps.clamp_(0, 1).sub_(0.5)
+def _step_bounds(tree, values):
+    """Where the steps at a tree's thresholds begin and end."""
+    thresholds = np.unique(tree.threshold[tree.feature >= 0])
+    distinct = np.unique(values)
+    above = np.clip(np.searchsorted(distinct, thresholds), 1, len(distinct) - 1)
+    gap = distinct[above] - distinct[above - 1]
+    # No steeper than the inverse of the map can follow, and float32 can resolve.
+    low, high = np.quantile(values, (0.01, 0.99))
+    width = np.maximum(gap / 2, max(1e-3 * (high - low), 1e-5 * (distinct[-1] - distinct[0])))
+    return thresholds - width / 2, thresholds + width / 2
 
 
-def _spaced(knots):
-    """Distinct knots, none closer than float32 can resolve on the column's range."""
-    knots = np.unique(knots)
-    gap = 1e-6 * (knots[-1] - knots[0])
-    kept = [knots[0]]
-    for knot in knots[1:-1]:
-        if knot - kept[-1] > gap and knots[-1] - knot > gap:
-            kept.append(knot)
-    return np.array([*kept, knots[-1]])
+@dataclass
+class Table:
+    """What g wants to know of the columns of X: their scale, and where their steps lie."""
+
+    scale: np.ndarray  # (n_features,): the range of a column of two values, else the standard deviation
+    steps: list  # (column, low, high) with the increasing bounds of the column's steps
 
 
-def choose_knots(X, rows):
-    """Knots of the columns that take more than two values, from at most ``len(rows)`` rows of X.
+def describe_columns(X, rows, codes):
+    """Scale and steps of the columns, from at most ``len(rows)`` rows of X.
 
-    Half of the knots are quantiles of the rows, half quantiles of the distinct values, since a
-    column that is mostly zero has its information in the rest.
+    The steps of a column lie where a small regression tree on it alone splits the codes of label and attributes.
+    A step is as wide as half the gap between the two values it parts: every value seen in training lies on one side.
+
+    Parameters
+    ----------
+    X : array of shape (n_samples, n_features)
+    rows : ndarray of int
+    codes : ndarray of shape (n_samples, n_codes)
+        Of label and attributes; NaN where missing.
 
     Returns
     -------
-    list of (int, ndarray)
-        Column and its increasing knots; empty if there are too many columns for at least four pieces each.
+    Table
+        Without steps if there are too many columns for at least four each.
     """
     glance = X[rows[:: max(1, len(rows) // GLANCE_ROWS)]]
-    continuous = [j for j in range(glance.shape[1]) if len(np.unique(glance[:, j])) > 2]
-    n_pieces = min(32, MAX_PIECES // max(1, len(continuous)))
-    if not continuous or n_pieces < 4:
-        return []
-    sample = np.concatenate([X[rows[part]][:, continuous] for part in row_chunks(len(rows))]).astype(np.float64)
-    distinct = [np.unique(column) for column in sample.T]
-    grid = np.linspace(0, 1, n_pieces // 2 + 1)
-    return [
-        (j, _spaced(np.r_[np.quantile(column, grid), np.quantile(values, grid)]))
-        for j, column, values in zip(continuous, sample.T, distinct, strict=True)
+    two_valued = np.array([len(np.unique(column)) <= 2 for column in glance.T])
+    total, squares = np.zeros((2, X.shape[1]))
+    lowest, highest = glance.min(axis=0).astype(np.float64), glance.max(axis=0).astype(np.float64)
+    centre, kept = glance.mean(axis=0), []
+    continuous = np.flatnonzero(~two_valued)
+    n_steps = min(32, MAX_STEPS // max(1, len(continuous)))
+    with_steps = len(continuous) > 0 and n_steps >= 4 and codes.shape[1] > 0
+    for part in row_chunks(len(rows)):
+        chunk = X[rows[part]]
+        total += (chunk - centre).sum(axis=0)
+        squares += ((chunk - centre) ** 2).sum(axis=0)
+        lowest, highest = np.minimum(lowest, chunk.min(axis=0)), np.maximum(highest, chunk.max(axis=0))
+        if with_steps:
+            kept.append(chunk[:, continuous].astype(np.float64))
+    spread = np.sqrt(np.maximum(squares / len(rows) - (total / len(rows)) ** 2, 0.0))
+    scale = np.where(two_valued, highest - lowest, spread)
+    # What hardly varies next to its size is rounding.
+    scale[scale <= 1e-12 * np.maximum(1.0, np.abs(centre))] = 1.0
+    if not with_steps:
+        return Table(scale, [])
+
+    known = codes[rows]
+    deviation = np.nanstd(known, axis=0)
+    # A missing code counts as the mean: it splits nothing.
+    target = np.nan_to_num((known - np.nanmean(known, axis=0)) / np.where(deviation > 0, deviation, 1.0))
+    tree = DecisionTreeRegressor(max_leaf_nodes=n_steps + 1, min_samples_leaf=STEP_ROWS, random_state=0)
+    columns = np.concatenate(kept).T
+    steps = [
+        (int(j), *_step_bounds(tree.fit(values[:, None], target).tree_, values))
+        for j, values in zip(continuous, columns, strict=True)
     ]
+    return Table(scale, [step for step in steps if len(step[1])])
+
+
+class ColumnFeatures(nn.Module):
+    """What a tree would see of a table: its columns, and steps where a column tells something of label or attributes.
+
+    A step is a steep ramp from -0.5 to 0.5 between two neighbouring values (piecewise-linear encoding with bins from
+    trees: Gorishniy et al. 2022, "On embeddings for numerical features in tabular deep learning", eq. 1 and section
+    3.2). It lets a small network follow spikes (capital gains, ages) that it would take thousands of updates to learn.
+
+    Parameters
+    ----------
+    start : LinearStart
+        Gives the columns back from their linear image.
+    table : Table
+    """
+
+    def __init__(self, start, table):
+        super().__init__()
+        columns = np.array([column for column, _, _ in table.steps], dtype=np.int64)
+        low, high = (np.concatenate([step[k] for step in table.steps] or [np.zeros(0)]) for k in (1, 2))
+        n_steps = [len(low) for _, low, _ in table.steps]
+        # The columns, centred and scaled, then those with steps once more, in their own unit.
+        unmix = np.hstack([start.inverse / table.scale, start.inverse[:, columns]])
+        self.register_buffer("mean", torch.as_tensor(start.mean[columns]), persistent=False)
+        self.register_buffer("unmix", torch.as_tensor(unmix), persistent=False)
+        self.register_buffer("low", torch.as_tensor(low), persistent=False)
+        self.register_buffer("slope", torch.as_tensor(1 / (high - low)), persistent=False)
+        column_of = np.repeat(np.arange(len(columns)), n_steps).astype(np.int64)
+        self.register_buffer("column_of", torch.as_tensor(column_of), persistent=False)
+        self.n_columns = len(table.scale)
+        self.n_features = self.n_columns + len(low)
+
+    def forward(self, mixed):
+        """Features of the rows ``mixed``, which are a linear image times ``unmix``; of shape (n, n_features)."""
+        columns = mixed[:, self.n_columns :] + self.mean
+        ramps = (columns.index_select(1, self.column_of) - self.low).mul_(self.slope)
+        return torch.cat([mixed[:, : self.n_columns], ramps.clamp_(0, 1).sub_(0.5)], dim=1)
 
 
 class MemberNetworks(nn.Module):
@@ -146,24 +195,25 @@ class CarrierFlow(nn.Module):
         [z_s | u] = flow(r; z_f)                    affine couplings, conditional on z_f
 
     ``g`` is the mean of several networks, so that ``z_f`` can be any function of ``r``; the carrier keeps the map
-    invertible. The rotation is learned with everything else, and thereby finds the directions that the label
-    can best do without (the null directions of one-hot tables cost nothing at all).
+    invertible. Where X has enough directions without any variance (one-hot tables have), these are the carriers: ``r``
+    gives every column back exactly, and ``g`` works on the columns and their steps. Else the rotation is learned with
+    everything else, and thereby finds the directions that the label can best do without.
 
     Parameters
     ----------
     layout : LatentLayout
         Blocks of the latent.
     start : LinearStart
-        The linear map in front, for the piecewise-linear features.
-    knots : list of (int, ndarray)
-        See :func:`choose_knots`.
+        The linear map in front.
+    table : Table
+        See :func:`describe_columns`.
     n_layers : int
         Number of couplings of the flow.
     hidden_size : int
         Width of all hidden layers, in the flow and in each of the networks behind g.
     """
 
-    def __init__(self, layout, start, knots, *, n_layers, hidden_size):
+    def __init__(self, layout, start, table, *, n_layers, hidden_size):
         super().__init__()
         n_features = layout.n_features
         n_others = n_features - layout.n_sensitive
@@ -175,14 +225,19 @@ class CarrierFlow(nn.Module):
         self.n_target, self.n_sensitive = layout.n_target, layout.n_sensitive
         self.n_rest = n_features - self.n_carried
         n_free = n_others - self.n_carried
-        self.pieces = PiecewiseFeatures(start, knots)
+        # A carrier with variance takes a part of every column with it, which blurs every step: no columns then.
+        self.exact = 0 < self.n_carried <= start.n_null
+        self.columns = ColumnFeatures(start, table) if self.exact else None
         if self.n_carried:
-            self.reflections = nn.Parameter(_last_axes(n_others, self.n_carried))
+            self.reflections = nn.Parameter(_last_axes(n_others, self.n_carried), requires_grad=not self.exact)
             self.scale = nn.Parameter(torch.full((self.n_carried,), CARRIER_SCALE))
             # torch cannot initialise a layer without inputs: where there is no rest, g reads a column of zeros.
-            self.n_padding = int(self.n_rest + self.pieces.n_features == 0)
-            n_inputs = self.n_rest + self.pieces.n_features + self.n_padding
+            n_inputs = self.columns.n_features if self.columns else self.n_rest
+            self.n_padding = int(n_inputs == 0)
+            n_inputs += self.n_padding
             self.shift = MemberNetworks(n_inputs, self.n_carried, hidden_size)
+            self.straight = nn.Linear(n_inputs, self.n_carried, bias=False)
+            nn.init.zeros_(self.straight.weight)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
         self.n_skip = min(self.n_carried, n_free)
         self.couplings = nn.ModuleList(
@@ -200,16 +255,15 @@ class CarrierFlow(nn.Module):
         return w[:, first:last], torch.cat([w[:, :first], w[:, last:]], dim=1)
 
     def _shift(self, s, free):
-        """g(r) of every member: the label's linear axes plus a network on r and the columns as far as r tells them."""
-        hidden = [s, free, s.new_zeros(len(s), self.n_padding)]
-        if self.pieces.n_features:
-            # Rotating the few columns of the linear map costs less than rotating every row back. Without
-            # gradient: the rotation learns from the linear path.
-            with torch.no_grad():
-                unmix_s, unmix = self._split(self.pieces.unmix.T)
-                unmix = self._rotate(unmix)[:, : -self.n_carried]
-                hidden.append(self.pieces(s @ unmix_s.T + free @ unmix.T + self.pieces.mean))
-        shift = self.shift(torch.cat(hidden, dim=1))
+        """g(r) of every member: the label's linear axes, a linear map and a network of what r tells of the columns."""
+        if self.columns:
+            # Rotating the columns of the linear map costs less than rotating every row back.
+            unmix_s, unmix = self._split(self.columns.unmix.T)
+            unmix = self._rotate(unmix)[:, : -self.n_carried]
+            features = self.columns(s @ unmix_s.T + free @ unmix.T)
+        else:
+            features = torch.cat([s, free, s.new_zeros(len(s), self.n_padding)], dim=1)
+        shift = self.shift(features) + self.straight(features)
         return shift + nn.functional.pad(free[:, : self.n_skip], (0, self.n_carried - self.n_skip))
 
     def _normaliser(self):

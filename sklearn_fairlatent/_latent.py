@@ -101,13 +101,21 @@ class LatentLayout:
         return kept[: self.n_handed_on]
 
 
+# An axis with less variance than this, where 1 is the most, has none but rounding.
+NULL_VARIANCE = 1e-9
+
+
 @dataclass(frozen=True)
 class LinearStart:
-    """An exact affine map ``w = (x - mean) @ matrix`` in float64 and its inverse."""
+    """An exact affine map ``w = (x - mean) @ matrix`` in float64 and its inverse.
+
+    The last ``n_null`` axes have no variance.
+    """
 
     mean: np.ndarray
     matrix: np.ndarray
     inverse: np.ndarray
+    n_null: int = 0
 
 
 @dataclass(frozen=True)
@@ -203,7 +211,8 @@ def linear_start(stats, code_blocks, layout, *, label_first):
     Returns
     -------
     LinearStart
-        The residual axes are ordered by their covariance with the label, strongest first.
+        The residual axes are ordered by their covariance with the label, strongest first, those without any
+        variance last; ``n_null`` counts these.
     """
     variance, vectors = np.linalg.eigh(stats.correlation)
     variance = np.clip(variance, 0.0, None)
@@ -233,4 +242,6 @@ def linear_start(stats, code_blocks, layout, *, label_first):
     rotation = np.column_stack([named, basis])
     whiten = vectors / root / stats.scale[:, None]
     unwhiten = (vectors * root).T * stats.scale
-    return LinearStart(stats.mean, whiten @ rotation, rotation.T @ unwhiten)
+    spread = softened @ basis**2
+    n_null = int(np.argmax(np.r_[spread[::-1] > NULL_VARIANCE, True]))
+    return LinearStart(stats.mean, whiten @ rotation, rotation.T @ unwhiten, n_null)

@@ -45,19 +45,20 @@ def dependence(Z, members, weights, strata, directions):
     Returns
     -------
     Tensor
-        A scalar: mean over directions, weighted sum over comparisons, sum over strata; times ``sqrt(width)``.
+        A scalar: mean over directions, weighted sum over comparisons, mean over strata; times ``sqrt(width)``.
 
     References
     ----------
     .. [1] Szekely and Rizzo (2013), "Energy statistics", J. Stat. Planning and Inference 143, eq. 2.
     """
-    total = Z.new_zeros(())
+    total, n_strata = Z.new_zeros(()), 0
     for stratum in torch.unique(strata).tolist():
         if stratum < 0:
             continue
         rows = strata == stratum
         if int(rows.sum()) < 4:
             continue
+        n_strata += 1
         values, order = torch.sort(Z[rows] @ directions, dim=0)
         inside = members[rows][order]
         known = ~torch.isnan(inside)
@@ -78,7 +79,7 @@ def dependence(Z, members, weights, strata, directions):
         spread = (ranks * (1 - ranks) * steps).sum(0)
         statistic = (distance / (spread + 1e-12) - bias).mean(0)
         total = total + (share * statistic).sum()
-    return total * math.sqrt(Z.shape[1])
+    return total * math.sqrt(Z.shape[1]) / max(1, n_strata)
 
 
 def label_loss(scores, codes, kind):

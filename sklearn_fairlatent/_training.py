@@ -31,8 +31,8 @@ from ._objective import LatentLoss, LatentModel
 WARM_UP = 0.25
 # A default fit makes this many steps, within these epochs: few rows seen often are learnt by heart, many
 # rows seen once are not learnt at all.
-DEFAULT_STEPS = 400
-DEFAULT_EPOCHS = (4, 40)
+DEFAULT_STEPS = 600
+DEFAULT_EPOCHS = (4, 50)
 # The flow learns slower than the rest: at the full rate its outcome varied widely from seed to seed.
 FLOW_RATE = 0.3
 CALIBRATION_ROWS = 8192

@@ -21,7 +21,7 @@ from ._batches import split_rows
 from ._counterfactual import BlockMap, requested_moves, wanted_codes
 from ._encoding import Encoding
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
-from ._flow import CarrierFlow, LatentFlow, LinearMap, choose_knots
+from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns
 from ._latent import LatentLayout, linear_start, moments, row_chunks, sample_rows
 from ._objective import describe_task
 from ._parameters import check_parameters
@@ -30,8 +30,8 @@ from ._training import Schedule, chance_auc, reproducible, train
 
 # Rows whose latents give the groups' quantiles and the readouts.
 SUMMARY_ROWS = 20_000
-# Rows that choose the knots of the piecewise-linear features.
-KNOT_ROWS = 50_000
+# Rows that choose the steps of the columns.
+STEP_SAMPLE = 50_000
 # Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
 MAP_ROWS = 2048
 # Fitted state that is not public.
@@ -80,7 +80,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     on_missing_sensitive : {"warn", "raise"}, default="warn"
         What ``fit`` does without any sensitive attribute.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows. "auto": at least 4, and enough for 400 steps.
+        Passes over the training rows. "auto": enough for 600 steps, between 4 and 50.
     batch_size : int or "auto", default="auto"
         Rows a step. "auto": a quarter of the training rows, between 32 and 2,048.
     lr : float, default=3e-3
@@ -417,7 +417,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         designs = [label_design, *codes.designs]
         stops = np.cumsum([design.shape[1] for design in designs])
         blocks = [slice(stop - design.shape[1], stop) for stop, design in zip(stops, designs, strict=True)]
-        stats = moments(E, np.column_stack(designs), train_rows)
+        all_designs = np.column_stack(designs)
+        stats = moments(E, all_designs, train_rows)
         start = linear_start(stats, blocks, layout, label_first=constraint != "demographic_parity")
         if self.module is not None:
             core = self.module(layout.n_features)
@@ -428,8 +429,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
                     f"inverse(z) -> w; missing: {missing}."
                 )
         else:
-            knots = choose_knots(E, sample_rows(train_rows, KNOT_ROWS, rng))
-            core = CarrierFlow(layout, start, knots, n_layers=self.n_layers, hidden_size=self.hidden_size)
+            table = describe_columns(E, sample_rows(train_rows, STEP_SAMPLE, rng), all_designs)
+            core = CarrierFlow(layout, start, table, n_layers=self.n_layers, hidden_size=self.hidden_size)
         return LatentFlow(LinearMap(start), core).double()
 
     def _summarise(self, E, target, label, variables, attributes, rows):

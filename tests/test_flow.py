@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_fairlatent._flow import (
-    MAX_PIECES,
     MIN_SLOPE,
     CarrierFlow,
+    ColumnFeatures,
     LatentFlow,
     LinearMap,
-    PiecewiseFeatures,
-    choose_knots,
+    Table,
+    describe_columns,
 )
 from sklearn_fairlatent._latent import LatentLayout, LinearStart, linear_start, moments
 
@@ -34,12 +34,14 @@ def make_flow(layout, *, seed=0, scale=1.0, n_layers=3, perturb=0.3):
     rng = np.random.default_rng(seed)
     X = scale * (rng.normal(size=(40, layout.n_features)) + rng.normal(size=layout.n_features))
     X[:, -1] = X[:, -1] > X[:, -1].mean()
+    if layout.n_features > 4:
+        X[:, -2] = 1 - X[:, -1]  # a direction without variance, so that a single carrier is exact
     codes = rng.normal(size=(40, 1 + len(layout.sensitive)))
     blocks = [slice(k, k + 1) for k in range(codes.shape[1])]
     start = linear_start(moments(X, codes, np.arange(40)), blocks, layout, label_first=False)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        core = CarrierFlow(layout, start, choose_knots(X, np.arange(40)), n_layers=n_layers, hidden_size=8)
+        core = CarrierFlow(layout, start, describe_columns(X, np.arange(40), codes), n_layers=n_layers, hidden_size=8)
         flow = LatentFlow(LinearMap(start), core).double().eval()
         with torch.no_grad():
             for parameter in flow.parameters():
@@ -168,7 +170,7 @@ def test_a_label_block_of_all_columns(n_features):
     start = LinearStart(np.zeros(n_features), np.eye(n_features), np.eye(n_features))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        core = CarrierFlow(layout, start, [], n_layers=2, hidden_size=8)
+        core = CarrierFlow(layout, start, Table(np.ones(n_features), []), n_layers=2, hidden_size=8)
     flow = LatentFlow(LinearMap(start), core).double().eval()
     X = torch.as_tensor(np.random.default_rng(0).normal(size=(5, n_features)))
     assert_allclose(flow.inverse(flow(X)[0]).detach(), X, atol=1e-10)
@@ -250,12 +252,14 @@ def test_the_state_holds_no_fixed_map(layout):
     flow, _ = make_flow(layout)
     fixed = {"mean", "matrix", "unmix", "low", "slope", "column_of"}
     assert not {name.rsplit(".")[-1] for name in flow.state_dict()} & fixed
-    assert fixed <= {name.rsplit(".")[-1] for name, _ in flow.named_buffers()}
+    held = {name.rsplit(".")[-1] for name, _ in flow.named_buffers()}
+    assert (fixed if flow.core.exact else {"mean", "matrix", "unmix"}) <= held
 
 
 def test_training_in_float32_does_not_round_the_fixed_map():
-    flow, X = make_flow(FIXED[1], scale=100.0)
-    buffers = {name: buffer.clone() for name, buffer in flow.named_buffers() if "linear." in name or "pieces." in name}
+    flow, X = make_flow(FIXED[0], scale=100.0)
+    assert flow.core.exact
+    buffers = {name: buffer.clone() for name, buffer in flow.named_buffers() if "linear." in name or "columns." in name}
     trained = copy.deepcopy(flow.core).float()
     flow.core.load_state_dict(trained.state_dict())
     assert len(buffers) == 8
@@ -266,86 +270,132 @@ def test_training_in_float32_does_not_round_the_fixed_map():
     assert_allclose(flow.inverse(flow(X)[0]), X, rtol=0, atol=1e-8 * float(X.abs().max()))
 
 
-# Knots and piecewise-linear features
+# Columns and their steps
 
 
-def test_knots_of_a_mostly_zero_column_lie_in_its_tail():
+def test_steps_of_a_mostly_zero_column_lie_where_the_label_changes():
     rng = np.random.default_rng(0)
-    gain = np.where(rng.random(500) < 0.95, 0.0, rng.exponential(1000, 500))
-    X = np.column_stack([rng.integers(0, 2, 500), gain, np.full(500, 3.0), rng.normal(size=500)])
-    knots = dict(choose_knots(X, np.arange(500)))
-    assert list(knots) == [1, 3]
-    assert (knots[1] > 0).sum() >= 8
-    assert knots[1][0] == 0.0
-    assert knots[1][-1] == gain.max()
-    for edges in knots.values():
-        assert (np.diff(edges) > 0).all()
-        assert len(edges) <= 18
-    # Negative control: quantiles of the rows alone see the spike and the maximum only.
-    assert len(np.unique(np.quantile(gain, np.linspace(0, 1, 17)))) <= 3
+    gain = np.where(rng.random(2000) < 0.9, 0, rng.choice([1000, 2000, 3000, 4000], 2000))
+    label = np.isin(gain, (2000, 4000)).astype(float)
+    X = np.column_stack([rng.integers(0, 2, 2000), gain, np.full(2000, 3.0), rng.normal(size=2000)])
+    table = describe_columns(X, np.arange(2000), label[:, None])
+    bounds = {column: (low, high) for column, low, high in table.steps}
+    assert {(1250, 1750), (2250, 2750), (3250, 3750)} <= set(zip(*bounds[1], strict=True))
+    assert 0 not in bounds
+    assert 2 not in bounds
+    assert_allclose(table.scale, [1, gain.std(), 1, X[:, 3].std()])
 
 
-def test_knots_come_from_the_given_rows():
-    X = np.r_[np.arange(10.0), np.arange(100.0, 110.0)][:, None]
-    assert choose_knots(X, np.arange(10))[0][1].max() == 9.0
-    assert choose_knots(X, np.arange(20))[0][1].max() == 109.0
+def test_steps_serve_attributes_with_missing_values_too():
+    X = np.arange(400.0)[:, None]
+    codes = np.column_stack([np.arange(400) % 2, np.where(np.arange(400) < 100, 1.0, 0.0)])
+    codes[::7, 1] = np.nan
+    (column, low, high), *_ = describe_columns(X, np.arange(400), codes).steps
+    assert column == 0
+    assert ((low <= 99.5) & (high >= 99.5)).any()
+    # Negative control: the first code alone has nothing to do with the column's size.
+    codes[:, 1] = np.nan
+    others = describe_columns(X, np.arange(400), codes[:, :1]).steps
+    assert not others or not ((others[0][1] <= 99.5) & (others[0][2] >= 99.5)).any()
 
 
-@pytest.mark.parametrize(("n_columns", "n_pieces"), [(1, 16), (16, 16), (32, 8), (64, 4), (65, 0), (200, 0)])
-def test_many_columns_get_fewer_knots_and_then_none(n_columns, n_pieces):
-    X = np.random.default_rng(0).normal(size=(100, n_columns))
-    knots = choose_knots(X, np.arange(100))
-    assert len(knots) == (n_columns if n_pieces else 0)
-    assert all(len(edges) <= n_pieces + 2 for _, edges in knots)
-    assert sum(len(edges) - 1 for _, edges in knots) <= MAX_PIECES
+def test_steps_come_from_the_given_rows():
+    X = np.r_[np.repeat(np.arange(4.0), 30), np.repeat(np.arange(100.0, 104.0), 30)][:, None]
+    label = X % 2
+    assert describe_columns(X, np.arange(120), label).steps[0][2].max() < 4
+    assert describe_columns(X, np.arange(240), label).steps[0][2].max() > 100
 
 
-def test_columns_of_two_values_need_no_knots():
-    X = np.column_stack([np.arange(20) % 2, np.zeros(20)])
-    assert choose_knots(X, np.arange(20)) == []
+@pytest.mark.parametrize(("n_columns", "n_steps"), [(1, 32), (16, 16), (32, 8), (64, 4), (65, 0), (200, 0)])
+def test_many_columns_get_fewer_steps_and_then_none(n_columns, n_steps):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, n_columns))
+    table = describe_columns(X, np.arange(2000), rng.normal(size=(2000, 1)))
+    assert len(table.steps) == (n_columns if n_steps else 0)
+    assert all(len(low) == n_steps for _, low, _ in table.steps)
+    assert table.scale.shape == (n_columns,)
 
 
-def pieces_of(X, knots=None):
+def test_columns_of_two_values_need_no_steps_and_are_scaled_by_their_range():
+    X = np.column_stack([np.arange(20) % 2 * 5.0, np.zeros(20)])
+    table = describe_columns(X, np.arange(20), X[:, :1])
+    assert table.steps == []
+    assert_array_equal(table.scale, [5, 1])
+
+
+def test_without_codes_there_are_no_steps():
+    assert describe_columns(np.arange(50.0)[:, None], np.arange(50), np.zeros((50, 0))).steps == []
+
+
+def features_of(X, table=None):
     n_features = X.shape[1]
     start = LinearStart(np.zeros(n_features), np.eye(n_features), np.eye(n_features))
-    return PiecewiseFeatures(start, choose_knots(X, np.arange(len(X))) if knots is None else knots)
+    if table is None:
+        table = describe_columns(X, np.arange(len(X)), np.arange(len(X))[:, None] % 3)
+    return ColumnFeatures(start, table)
 
 
-def test_piecewise_features_of_known_knots():
-    pieces = pieces_of(np.zeros((1, 2)), [(1, np.array([0.0, 1.0, 3.0]))]).double()
+def test_features_of_known_steps():
+    table = Table(np.array([2.0, 4.0]), [(1, np.array([0.0, 1.0]), np.array([1.0, 3.0]))])
     values = torch.tensor([[-5.0], [0.0], [0.5], [1.0], [2.0], [3.0], [9.0]], dtype=torch.float64)
-    expected = [[-0.5, -0.5], [-0.5, -0.5], [0, -0.5], [0.5, -0.5], [0.5, 0], [0.5, 0.5], [0.5, 0.5]]
-    assert_allclose(pieces(values), expected)
-    assert pieces.n_features == 2
+    steps = [[-0.5, -0.5], [-0.5, -0.5], [0, -0.5], [0.5, -0.5], [0.5, 0], [0.5, 0.5], [0.5, 0.5]]
+    rows = torch.cat([torch.ones_like(values), values], dim=1)
+    features = features_of(np.zeros((1, 2)), table).double()
+    assert_allclose(features(rows @ features.unmix), np.column_stack([np.full(7, 0.5), values / 4, steps]))
+    assert features.n_features == 4
 
 
 @settings(max_examples=40)
 @given(
-    column=st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=30),
+    column=st.lists(st.floats(-1e6, 1e6), min_size=45, max_size=90),
     others=st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=10),
 )
-def test_piecewise_features_stay_in_range_and_rise(column, others):
-    X = np.array(column)[:, None]
-    pieces = pieces_of(X)
-    if not pieces.n_features:
-        assert len(np.unique(X)) <= 2
-        return
+def test_steps_stay_in_range_and_rise(column, others):
+    features = features_of(np.array(column)[:, None])
     values = torch.as_tensor(np.sort(np.r_[column, others]))[:, None]
-    ramps = pieces(values)
-    assert ramps.abs().max() <= 0.5
+    ramps = features(values @ features.unmix)[:, 1:]
+    assert ((ramps >= -0.5) & (ramps <= 0.5)).all()
     assert (ramps.diff(dim=0) >= 0).all()
 
 
-def test_piecewise_features_leave_their_input_alone():
-    X = np.random.default_rng(0).normal(size=(30, 1))
+def test_features_leave_their_input_alone():
+    X = np.random.default_rng(0).normal(size=(300, 1))
     values = torch.as_tensor(X.copy())
-    pieces_of(X)(values)
+    features = features_of(X)
+    assert features.n_features > 1
+    features(values @ features.unmix)
     assert_array_equal(values, X)
 
 
-def test_piecewise_features_of_tiny_probabilities_are_numbers_in_float32():
-    # Such columns come from a softmax: most knots are closer together than float32 can tell apart.
-    X = np.logspace(-60, 0, 64)[:, None]
-    ramps = pieces_of(X).float()(torch.as_tensor(X, dtype=torch.float32))
+def test_steps_of_tiny_probabilities_are_numbers_in_float32():
+    # Such columns come from a softmax: most values are closer together than float32 can tell apart.
+    X = np.repeat(np.logspace(-60, 0, 64), 30)[:, None]
+    features = features_of(X, describe_columns(X, np.arange(len(X)), np.log10(X))).float()
+    ramps = features(torch.as_tensor(X, dtype=torch.float32) @ features.unmix)[:, 1:]
+    assert ramps.shape[1] > 0
     assert torch.isfinite(ramps).all()
     assert ramps.abs().max() <= 0.5
+
+
+def one_hot_flow(n_carried, n_features=9):
+    """Three numbers and two columns of indicators with three values each: two directions without variance."""
+    rng = np.random.default_rng(0)
+    X = np.column_stack([rng.normal(size=(300, 3)), *(np.eye(3)[rng.integers(0, 3, 300)] for _ in range(2))])
+    codes = rng.integers(0, 2, (300, 2)).astype(float)
+    layout = make_layout(n_features, 1, (1,), n_carried)
+    start = linear_start(moments(X, codes, np.arange(300)), [slice(0, 1), slice(1, 2)], layout, label_first=False)
+    core = CarrierFlow(layout, start, describe_columns(X, np.arange(300), codes), n_layers=1, hidden_size=8)
+    return X, start, core
+
+
+@pytest.mark.parametrize(("n_carried", "exact"), [(1, True), (2, True), (3, False)])
+def test_directions_without_variance_are_carried_first_and_cost_no_column(n_carried, exact):
+    X, start, core = one_hot_flow(n_carried)
+    assert start.n_null == 2
+    assert core.exact == exact
+    assert core.reflections.requires_grad == (not exact)
+    w = torch.as_tensor((X - start.mean) @ start.matrix)
+    seen = w.clone()
+    seen[:, -n_carried:] = 0.0  # what g does not see
+    back = (seen.numpy() @ start.inverse + start.mean) - X
+    assert (np.abs(back).max() < 1e-9) == exact
