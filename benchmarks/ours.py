@@ -47,6 +47,7 @@ OUR_METHODS = {
     for method in (
         Method("fair latent", "representation", _grid(), fit_latent, supports_any),
         Method("fair latent, boosted scores in front", "representation", _grid(), fit_boosted, supports_label),
-        Method("fair latent, 8 components", "representation", _grid(n_components=8), fit_latent, supports_any),
+        # A grid of one: it is there for its leakage.
+        Method("fair latent, 8 components", "representation", _grid(n_components=8)[4:5], fit_latent, supports_any),
     )
 }

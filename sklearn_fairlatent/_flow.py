@@ -236,8 +236,9 @@ class CarrierFlow(nn.Module):
             self.n_padding = int(n_inputs == 0)
             n_inputs += self.n_padding
             self.shift = MemberNetworks(n_inputs, self.n_carried, hidden_size)
-            self.straight = nn.Linear(n_inputs, self.n_carried, bias=False)
-            nn.init.zeros_(self.straight.weight)
+            if self.columns:
+                self.straight = nn.Linear(n_inputs, self.n_carried, bias=False)
+                nn.init.zeros_(self.straight.weight)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
         self.n_skip = min(self.n_carried, n_free)
         self.couplings = nn.ModuleList(
@@ -256,15 +257,16 @@ class CarrierFlow(nn.Module):
 
     def _shift(self, s, free):
         """g(r) of every member: the label's linear axes, a linear map and a network of what r tells of the columns."""
+        axes = nn.functional.pad(free[:, : self.n_skip], (0, self.n_carried - self.n_skip))
         if self.columns:
             # Rotating the columns of the linear map costs less than rotating every row back.
             unmix_s, unmix = self._split(self.columns.unmix.T)
             unmix = self._rotate(unmix)[:, : -self.n_carried]
             features = self.columns(s @ unmix_s.T + free @ unmix.T)
+            axes = axes + self.straight(features)
         else:
             features = torch.cat([s, free, s.new_zeros(len(s), self.n_padding)], dim=1)
-        shift = self.shift(features) + self.straight(features)
-        return shift + nn.functional.pad(free[:, : self.n_skip], (0, self.n_carried - self.n_skip))
+        return self.shift(features) + axes
 
     def _normaliser(self):
         norm: Any = self.standardise  # its running statistics are never None
