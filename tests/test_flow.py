@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_fairlatent._flow import (
+    DITHER,
     MIN_SLOPE,
     CarrierFlow,
     ColumnFeatures,
@@ -399,3 +400,37 @@ def test_directions_without_variance_are_carried_first_and_cost_no_column(n_carr
     seen[:, -n_carried:] = 0.0  # what g does not see
     back = (seen.numpy() @ start.inverse + start.mean) - X
     assert (np.abs(back).max() < 1e-9) == exact
+
+
+# The dither
+
+
+@pytest.mark.parametrize("n_carried", [2, 3])
+def test_the_dither_hides_small_differences_and_comes_off_exactly(n_carried):
+    X, start, core = one_hot_flow(n_carried)
+    flow = LatentFlow(LinearMap(start), core).double().eval()
+    X = torch.as_tensor(X)
+    with torch.no_grad():
+        plain = core.carry(flow.linear(X)[0])[0]
+        core.start_dither()
+        dithered = core.carry(flow.linear(X)[0])[0]
+        assert_array_equal(core.carry(flow.linear(X)[0])[0], dithered)
+        assert_allclose(flow.inverse(flow(X)[0]), X, atol=1e-9)
+        hidden = dithered - plain
+        # As large as announced, and without a trend in the column it hides.
+        assert_allclose(hidden.std(0), DITHER, rtol=0.1)
+        assert np.abs(np.corrcoef(np.hstack([plain, hidden]).T)[:n_carried, n_carried:]).max() < 0.2
+        nudged = X.clone()
+        nudged[:, 0] += 0.05
+        moved = core.carry(flow.linear(nudged)[0])[0] - dithered
+        assert moved.std(0).min() > DITHER
+
+
+def test_a_single_column_has_no_dither():
+    X, start, core = one_hot_flow(1)
+    flow = LatentFlow(LinearMap(start), core).double().eval()
+    X = torch.as_tensor(X)
+    with torch.no_grad():
+        plain = core.carry(flow.linear(X)[0])[0]
+        core.start_dither()
+        assert_array_equal(core.carry(flow.linear(X)[0])[0], plain)
