@@ -66,7 +66,8 @@ def check_parameters(estimator):
     check("n_threads", positive_integer, "an integer >= 1")
     check("validation_fraction", lambda v: _is_real(v) and 0 < v < 1, "a number in (0, 1)")
     check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
-    check("early_stopping", lambda v: isinstance(v, (bool, np.bool_)), "True or False")
+    for name in ("early_stopping", "warm_start"):
+        check(name, lambda v: isinstance(v, (bool, np.bool_)), "True or False")
     check(
         "encoder",
         lambda v: v is None or hasattr(v, "transform") or callable(v),

@@ -35,6 +35,8 @@ DEFAULT_STEPS = 600
 DEFAULT_EPOCHS = (4, 50)
 # The flow learns slower than the rest: at the full rate its outcome varied widely from seed to seed.
 FLOW_RATE = 0.3
+# A fit that goes on from another takes one in this many of the epochs.
+WARM_SHARE = 6
 CALIBRATION_ROWS = 8192
 
 # torch's generator and every thread pool are process-wide, so fits in one process take turns.
@@ -59,6 +61,7 @@ class LatentNet(NeuralNet):
     """skorch's loop around :class:`LatentModel`, with the terms of the objective kept in the history."""
 
     total_steps = 1
+    warm_up = WARM_UP
 
     def train_step_single(self, batch, **fit_params):
         step = super().train_step_single(batch, **fit_params)
@@ -74,7 +77,9 @@ class LatentNet(NeuralNet):
             self.held_out.append((y_pred["scores"], y_pred["adversary"]))
             terms.pop("adversary_loss", None)
         done = self.steps_done / self.total_steps
-        ramp = min(1.0, max(0.0, (done - WARM_UP) / WARM_UP)) if training else 1.0
+        ramp = 1.0
+        if training and self.warm_up:
+            ramp = min(1.0, max(0.0, (done - self.warm_up) / self.warm_up))
         return self.criterion_(terms, ramp)
 
 
@@ -186,6 +191,7 @@ class Schedule:
     device: str
     verbose: int
     net_params: dict | None = field(default=None)
+    warm: bool = False
 
     def resolve(self, n_rows):
         """Batch size, epochs and steps per epoch for ``n_rows`` training rows."""
@@ -195,6 +201,8 @@ class Schedule:
         epochs = self.max_epochs
         if epochs == "auto":
             epochs = int(np.clip(-(-DEFAULT_STEPS // steps), *DEFAULT_EPOCHS))
+            if self.warm:
+                epochs = -(-epochs // WARM_SHARE)
         return batch_size, epochs, steps
 
 
@@ -206,7 +214,7 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
     history : list of dict
         One entry per epoch.
     improved : bool
-        False if the untrained linear solution was better on the held-out rows and was put back.
+        False if what it started from was better on the held-out rows and was put back.
     """
     generator = torch.Generator().manual_seed(seed)
     inputs = WhitenedRows(X, flow.linear)
@@ -325,6 +333,8 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
     params.update(extra)
     net = LatentNet(model, LatentLoss(task, layout, generator), **params)
     net.total_steps, net.steps_done, net.held_out = epochs * steps, 0, []
+    if schedule.warm:
+        net.warm_up = 0.0
     return net
 
 

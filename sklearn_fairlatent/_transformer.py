@@ -35,7 +35,15 @@ STEP_SAMPLE = 50_000
 # Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
 MAP_ROWS = 2048
 # Fitted state that is not public.
-PRIVATE_STATE = ("_target", "_variables", "_block_maps", "_neutral", "_template", "_sensitive_positions")
+PRIVATE_STATE = (
+    "_target",
+    "_variables",
+    "_block_maps",
+    "_neutral",
+    "_template",
+    "_sensitive_positions",
+    "_peak_dependence",
+)
 
 
 class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -98,6 +106,10 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     validation_fraction : float, default=0.1
         Share of rows held out for ``history_``, ``early_stopping`` and the choice between the trained map and
         the linear one it started from; 2,000 rows at most. With fewer than 20 the training rows are used.
+    warm_start : bool, default=False
+        True: ``fit`` goes on from the module of the last fit, on the same columns and attributes, with the penalty at
+        full weight from the first step and, where ``max_epochs="auto"``, a sixth of the epochs. For curves over
+        ``fairness_strength``; ``improved_on_start_`` then compares with the last fit.
     device : str, default="cpu"
         torch device.
     n_threads : int, default=1
@@ -196,6 +208,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         module=None,
         early_stopping=False,
         validation_fraction=0.1,
+        warm_start=False,
         device="cpu",
         n_threads=1,
         random_state=None,
@@ -220,6 +233,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         self.module = module
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
         self.device = device
         self.n_threads = n_threads
         self.random_state = random_state
@@ -270,14 +284,14 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             if name.endswith("_") or name in PRIVATE_STATE:
                 delattr(self, name)
         try:
-            self._fit(X, y, sensitive_features)
+            self._fit(X, y, sensitive_features, before if self.warm_start else {})
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
         return self
 
-    def _fit(self, X, y, sensitive_features):
+    def _fit(self, X, y, sensitive_features, before):
         check_parameters(self)
         index = getattr(X, "index", None)
         X, own = self._read_rows(X, reset=True)
@@ -300,7 +314,11 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             self.latent_layout_ = self._layout(E.shape[1], target, variables)
             train_rows, held_out_rows = split_rows(n_samples, self.validation_fraction, label, attributes, rng)
             codes, task = describe_task(target, label, variables, attributes, strata, self.fairness_strength)
-            self.flow_ = self._start(E, codes, target, label, train_rows, rng, constraint)
+            warm = "flow_" in before
+            if warm:
+                self.flow_ = self._go_on(before)
+            else:
+                self.flow_ = self._start(E, codes, target, label, train_rows, rng, constraint)
             self.history_, self.improved_on_start_ = train(
                 self.flow_,
                 self.latent_layout_,
@@ -309,7 +327,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
                 codes,
                 train_rows,
                 held_out_rows,
-                self._schedule(),
+                self._schedule(warm),
                 seed,
             )
             self._summarise(E, target, label, variables, attributes, sample_rows(train_rows, SUMMARY_ROWS, rng))
@@ -318,9 +336,9 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if target is not None and target.kind == "groups":
             self.classes_ = target.categories
         self.trained_without_sensitive_ = not variables
-        self._judge(task, codes, held_out_rows)
+        self._judge(task, codes, held_out_rows, before.get("_peak_dependence", 0.0))
 
-    def _schedule(self):
+    def _schedule(self, warm):
         return Schedule(
             self.max_epochs,
             self.batch_size,
@@ -329,6 +347,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             self.device,
             self.verbose,
             self.net_params,
+            warm,
         )
 
     def _read_label(self, y, n_samples):
@@ -433,6 +452,19 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             core = CarrierFlow(layout, start, table, n_layers=self.n_layers, hidden_size=self.hidden_size)
         return LatentFlow(LinearMap(start), core).double()
 
+    def _go_on(self, before):
+        """The module of the last fit, to be trained further."""
+        if before["latent_layout_"] != self.latent_layout_:
+            raise ValueError(
+                f"warm_start=True: the last fit had {before['latent_layout_']}, this one has {self.latent_layout_}. "
+                "Fit on the same columns, label and attributes, or set warm_start=False."
+            )
+        flow = copy.deepcopy(before["flow_"]).cpu()
+        fixed = {"core.reflections"} if getattr(flow.core, "exact", False) else set()
+        for name, parameter in flow.named_parameters():
+            parameter.requires_grad_(name not in fixed)
+        return flow
+
     def _summarise(self, E, target, label, variables, attributes, rows):
         """What moving a block needs to know: the maps between groups and the neutral latent."""
         # The rows are copied in the dtype of E, which is half of what float64 takes.
@@ -445,7 +477,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             if self.latent_layout_.width(variable.name)
         }
 
-    def _judge(self, task, codes, held_out_rows):
+    def _judge(self, task, codes, held_out_rows, peak_before):
         """Warn if the label was lost or the penalty changed nothing; the flags stay on the estimator."""
         last = self.history_[-1]
         utility = last.get("validation_utility")
@@ -461,11 +493,13 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             )
         readable = last.get("adversary_auc", 0.5)
         noise = chance_auc(codes.members[held_out_rows])
+        # The peak lies before the penalty is at full weight, or in the fit that this one goes on from.
+        self._peak_dependence = max([peak_before, *(epoch.get("valid_dependence", 0.0) for epoch in self.history_)])
         self.penalty_ineffective_ = bool(
             self.fairness_strength > 0
             and readable > 0.5 + noise
-            # The peak lies before the penalty is at full weight: half of it is the least that a penalty should remove.
-            and last["valid_dependence"] > max(epoch["valid_dependence"] for epoch in self.history_) / 2
+            # Half of the peak is the least that a penalty should remove.
+            and last["valid_dependence"] > self._peak_dependence / 2
         )
         if self.penalty_ineffective_:
             warnings.warn(

@@ -1,0 +1,62 @@
+"""warm_start: a fit that goes on from the last one, for curves over the strength."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_fairlatent import FairLatentTransformer, TabularCodec
+from sklearn_fairlatent.datasets import load_adult
+
+
+@pytest.fixture(scope="module")
+def curve():
+    """Cold and warm fits over rising strengths on Adult's first rows."""
+    adult = load_adult()
+    X = TabularCodec().fit_transform(adult.data)[:2000]
+    y, sex = adult.target[:2000], adult.sensitive_features[["sex"]][:2000]
+    fair = FairLatentTransformer(fairness_strength=0, warm_start=True, random_state=0)
+    fits = []
+    for strength in (0, 0.2, 1):
+        fair = clone_fitted(fair).set_params(fairness_strength=strength).fit(X, y, sensitive_features=sex)
+        fits.append(fair)
+    return X, y, sex, fits
+
+
+def clone_fitted(fair):
+    return pickle.loads(pickle.dumps(fair))
+
+
+def group_gap(Z, sex):
+    """Difference of the groups' means, in standard deviations."""
+    return abs(Z[sex == "Male"].mean() - Z[sex == "Female"].mean()) / Z.std()
+
+
+def test_warm_fits_are_short_and_their_disparity_falls(curve):
+    X, y, sex, (cold, *warm) = curve
+    assert all(fit.n_iter_ <= -(-cold.n_iter_ // 6) for fit in warm)
+    gaps = [group_gap(fit.transform(X), sex.to_numpy()[:, 0]) for fit in (cold, *warm)]
+    assert gaps[0] > gaps[1] > gaps[2]
+    assert not any(fit.penalty_ineffective_ for fit in warm)
+
+
+def test_a_warm_fit_goes_on_and_is_still_a_bijection(curve):
+    X, y, sex, (cold, warm, _) = curve
+    again = clone_fitted(cold).set_params(fairness_strength=0.2).fit(X, y, sensitive_features=sex)
+    assert_array_equal(again.transform(X), warm.transform(X))
+    # Negative control: from scratch, as many epochs lead elsewhere.
+    scratch = FairLatentTransformer(fairness_strength=0.2, max_epochs=warm.n_iter_, random_state=0)
+    assert not np.allclose(scratch.fit(X, y, sensitive_features=sex).transform(X), warm.transform(X), atol=0.1)
+    assert_allclose(warm.from_latent(warm.to_latent(X)), X, atol=1e-8)
+    assert torch.equal(cold.flow_.core.reflections, warm.flow_.core.reflections)
+
+
+def test_a_warm_fit_on_other_columns_is_refused(curve):
+    X, y, sex, (cold, *_) = curve
+    fair = clone_fitted(cold)
+    with pytest.raises(ValueError, match="warm_start=True: the last fit had LatentLayout"):
+        fair.fit(X[:, :-1], y, sensitive_features=sex)
+    assert_array_equal(fair.transform(X), cold.transform(X))
+    assert fair.set_params(warm_start=False).fit(X[:, :-1], y, sensitive_features=sex).n_features_in_ == X.shape[1] - 1
