@@ -248,8 +248,9 @@ class CarrierFlow(nn.Module):
                 self.straight = nn.Linear(n_inputs, self.n_carried, bias=False)
                 nn.init.zeros_(self.straight.weight)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
-            self.register_buffer("waves", FREQUENCY * torch.randn(self.n_rest, self.n_carried))
             self.register_buffer("dither", torch.zeros(()))
+            if self.n_carried > 1:
+                self.register_buffer("waves", FREQUENCY * torch.randn(self.n_rest, self.n_carried))
         self.n_skip = min(self.n_carried, n_free)
         self.couplings = nn.ModuleList(
             _couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, hidden_size)
@@ -281,14 +282,15 @@ class CarrierFlow(nn.Module):
     def start_dither(self):
         """Switch the dither on, if more than one column is handed on."""
         if self.n_carried > 1:
-            self.dither.fill_(DITHER)
+            torch.nn.init.constant_(self.get_buffer("dither"), DITHER)
 
     def _dither(self, r):
-        if not self.dither:
-            return torch.zeros_like(self.dither)
+        dither: Any = self.dither  # a tensor, which a type checker cannot know of a buffer
+        if not dither:
+            return torch.zeros_like(dither)
         if self.training:
-            return self.dither * torch.randn(len(r), self.n_carried, device=r.device)
-        return self.dither * 2**0.5 * torch.sin(r @ self.waves)
+            return dither * torch.randn(len(r), self.n_carried, device=r.device)
+        return dither * 2**0.5 * torch.sin(r @ self.waves)
 
     def _normaliser(self):
         norm: Any = self.standardise  # its running statistics are never None

@@ -160,7 +160,8 @@ class OutOfFoldScores(TransformerMixin, BaseEstimator):
             }
             kept["estimators_"].append(model.set_params(**free).fit(X[train], y[train]))
         kept["n_scores_"] = len(kept["classes_"]) if classifier and len(kept["classes_"]) > 2 else 1
-        vars(self).update(kept)
+        for name, value in kept.items():
+            setattr(self, name, value)
         if not classifier and hasattr(self, "classes_"):
             del self.classes_
         return X, folds

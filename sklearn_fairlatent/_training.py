@@ -29,10 +29,12 @@ from ._objective import LatentLoss, LatentModel
 # The penalty is off for the first quarter of the steps and rises linearly over the second: the block first
 # learns the label, which is what stops a strong penalty from collapsing it.
 WARM_UP = 0.25
-# A default fit makes this many steps, within these epochs: few rows seen often are learnt by heart, many
-# rows seen once are not learnt at all.
+# A default fit sees its rows this often; those of a table sqrt(rows / 10) times within these bounds, since the steps of
+# its columns let few rows be learnt by heart. With many rows it stops after this many steps, but not before a few epochs.
+DEFAULT_EPOCHS = 30
+TABLE_EPOCHS = (10, 50)
 DEFAULT_STEPS = 600
-DEFAULT_EPOCHS = (4, 50)
+FEWEST_EPOCHS = 4
 # The flow learns slower than the rest: at the full rate its outcome varied widely from seed to seed.
 FLOW_RATE = 0.3
 # A fit that goes on from another takes one in this many of the epochs.
@@ -193,14 +195,15 @@ class Schedule:
     net_params: dict | None = field(default=None)
     warm: bool = False
 
-    def resolve(self, n_rows):
-        """Batch size, epochs and steps per epoch for ``n_rows`` training rows."""
+    def resolve(self, n_rows, of_table):
+        """Batch size, epochs and steps per epoch for ``n_rows`` training rows, ``of_table`` if g sees columns."""
         batch_size = min(2048, max(32, n_rows // 4)) if self.batch_size == "auto" else self.batch_size
         batch_size = min(batch_size, n_rows)
         steps = max(1, n_rows // batch_size)
         epochs = self.max_epochs
         if epochs == "auto":
-            epochs = int(np.clip(-(-DEFAULT_STEPS // steps), *DEFAULT_EPOCHS))
+            epochs = int(np.clip(np.sqrt(n_rows / 10), *TABLE_EPOCHS)) if of_table else DEFAULT_EPOCHS
+            epochs = min(epochs, max(FEWEST_EPOCHS, -(-DEFAULT_STEPS // steps)))
             if self.warm:
                 epochs = -(-epochs // WARM_SHARE)
         return batch_size, epochs, steps
@@ -272,7 +275,8 @@ def _held_out_loss(net, dataset):
 
 
 def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
-    batch_size, epochs, steps = schedule.resolve(n_rows)
+    of_table = getattr(model.core, "exact", False)
+    batch_size, epochs, steps = schedule.resolve(n_rows, of_table)
     rows = held_out.rows
     held_out_codes = Codes(codes.label[rows], codes.strata[rows], codes.members[rows], [])
     names = ["likelihood"]

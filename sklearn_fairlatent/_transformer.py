@@ -88,7 +88,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     on_missing_sensitive : {"warn", "raise"}, default="warn"
         What ``fit`` does without any sensitive attribute.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows. "auto": enough for 600 steps, between 4 and 50.
+        Passes over the training rows. "auto": 30 and, for tables (with one-hot columns), the
+        square root of a tenth of the rows, between 10 and 50; no more than about 600 steps make, but at least 4.
     batch_size : int or "auto", default="auto"
         Rows a step. "auto": a quarter of the training rows, between 32 and 2,048.
     lr : float, default=3e-3

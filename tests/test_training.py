@@ -21,6 +21,8 @@ from sklearn_fairlatent._latent import LatentLayout, LinearStart, linear_start, 
 from sklearn_fairlatent._objective import LatentLoss, LatentModel, Task, describe_task
 from sklearn_fairlatent._training import (
     DEFAULT_EPOCHS,
+    FEWEST_EPOCHS,
+    TABLE_EPOCHS,
     Schedule,
     adversary_auc,
     calibrate,
@@ -146,18 +148,24 @@ def test_a_fraction_that_leaves_no_training_row():
 @pytest.mark.parametrize(
     ("max_epochs", "batch_size", "n_rows", "expected"),
     [
-        ("auto", "auto", 20, (20, 50, 1)),
-        ("auto", "auto", 400, (100, DEFAULT_EPOCHS[1], 4)),
+        ("auto", "auto", 20, (20, TABLE_EPOCHS[0], 1)),
+        ("auto", "auto", 400, (100, TABLE_EPOCHS[0], 4)),
+        ("auto", "auto", 9_000, (2048, 30, 4)),
         ("auto", "auto", 40_000, (2048, 32, 19)),
-        ("auto", "auto", 1_000_000, (2048, DEFAULT_EPOCHS[0], 488)),
+        ("auto", "auto", 1_000_000, (2048, FEWEST_EPOCHS, 488)),
         (7, "auto", 400, (100, 7, 4)),
-        ("auto", 10, 400, (10, 15, 40)),
+        ("auto", 10, 400, (10, TABLE_EPOCHS[0], 40)),
         (3, 1000, 400, (400, 3, 1)),
         (3, 300, 400, (300, 3, 1)),
     ],
 )
-def test_schedule(max_epochs, batch_size, n_rows, expected):
-    assert Schedule(max_epochs, batch_size, 1e-3, False, "cpu", 0).resolve(n_rows) == expected
+def test_schedule_of_a_table(max_epochs, batch_size, n_rows, expected):
+    assert Schedule(max_epochs, batch_size, 1e-3, False, "cpu", 0).resolve(n_rows, of_table=True) == expected
+
+
+@pytest.mark.parametrize(("n_rows", "epochs"), [(400, DEFAULT_EPOCHS), (9_000, DEFAULT_EPOCHS), (90_000, 14), (1_000_000, FEWEST_EPOCHS)])
+def test_schedule_of_embeddings(n_rows, epochs):
+    assert Schedule("auto", "auto", 1e-3, False, "cpu", 0).resolve(n_rows, of_table=False)[1] == epochs
 
 
 # Rows in batches
