@@ -30,7 +30,7 @@ from ._objective import LatentLoss, LatentModel
 # learns the label, which is what stops a strong penalty from collapsing it.
 WARM_UP = 0.25
 # A default fit sees its rows this often; those of a table sqrt(rows / 10) times within these bounds, since the steps of
-# its columns let few rows be learnt by heart. With many rows it stops after this many steps, but not before a few epochs.
+# its columns let few rows be learnt by heart. Many rows: it stops after this many steps, but not before a few epochs.
 DEFAULT_EPOCHS = 30
 TABLE_EPOCHS = (10, 50)
 DEFAULT_STEPS = 600

@@ -163,7 +163,9 @@ def test_schedule_of_a_table(max_epochs, batch_size, n_rows, expected):
     assert Schedule(max_epochs, batch_size, 1e-3, False, "cpu", 0).resolve(n_rows, of_table=True) == expected
 
 
-@pytest.mark.parametrize(("n_rows", "epochs"), [(400, DEFAULT_EPOCHS), (9_000, DEFAULT_EPOCHS), (90_000, 14), (1_000_000, FEWEST_EPOCHS)])
+@pytest.mark.parametrize(
+    ("n_rows", "epochs"), [(400, DEFAULT_EPOCHS), (9_000, DEFAULT_EPOCHS), (90_000, 14), (1_000_000, FEWEST_EPOCHS)]
+)
 def test_schedule_of_embeddings(n_rows, epochs):
     assert Schedule("auto", "auto", 1e-3, False, "cpu", 0).resolve(n_rows, of_table=False)[1] == epochs
 
