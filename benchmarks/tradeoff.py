@@ -110,7 +110,7 @@ def run_cell(name, constraint, method_name, index, seed, quick):
                 }
                 ranked = quality(model, Z["test"], test.y, problem.task)
                 outcomes.append({**key, "downstream": model_name, **about, **flat(scores), "auc": ranked})
-        if index == len(method.grid) - 1 or params.get("fairness_strength") == 1:
+        if index == len(method.grid) - 1:
             within = test.y if constraint == "equalized_odds" and problem.task == "binary" else None
             for attribute in test.sensitive:
                 values = test.sensitive[attribute].to_numpy()
