@@ -71,6 +71,17 @@ def _step_bounds(tree, values):
     return thresholds - width / 2, thresholds + width / 2
 
 
+def _spaced(knots):
+    """Distinct knots, none closer than float32 can resolve on the column's range."""
+    knots = np.unique(knots)
+    gap = 1e-6 * (knots[-1] - knots[0])
+    kept = [knots[0]]
+    for knot in knots[1:-1]:
+        if knot - kept[-1] > gap and knots[-1] - knot > gap:
+            kept.append(knot)
+    return np.array([*kept, knots[-1]])
+
+
 @dataclass
 class Table:
     """What g wants to know of the columns of X: their scale, and where their steps lie."""
@@ -79,7 +90,7 @@ class Table:
     steps: list  # (column, low, high) with the increasing bounds of the column's steps
 
 
-def describe_columns(X, rows, codes):
+def describe_columns(X, rows, codes, *, smooth=False):
     """Scale and steps of the columns, from at most ``len(rows)`` rows of X.
 
     The steps of a column lie where a small regression tree on it alone splits the codes of label and attributes.
@@ -91,6 +102,9 @@ def describe_columns(X, rows, codes):
     rows : ndarray of int
     codes : ndarray of shape (n_samples, n_codes)
         Of label and attributes; NaN where missing.
+    smooth : bool
+        Ramps from knot to knot instead of steps: half of the knots are quantiles of the rows, half quantiles of the
+        distinct values, since a column that is mostly zero has its information in the rest.
 
     Returns
     -------
@@ -104,7 +118,7 @@ def describe_columns(X, rows, codes):
     centre, kept = glance.mean(axis=0), []
     continuous = np.flatnonzero(~two_valued)
     n_steps = min(32, MAX_STEPS // max(1, len(continuous)))
-    with_steps = len(continuous) > 0 and n_steps >= 4 and codes.shape[1] > 0
+    with_steps = len(continuous) > 0 and n_steps >= 4 and (smooth or codes.shape[1] > 0)
     for part in row_chunks(len(rows)):
         chunk = X[rows[part]]
         total += (chunk - centre).sum(axis=0)
@@ -119,12 +133,18 @@ def describe_columns(X, rows, codes):
     if not with_steps:
         return Table(scale, [])
 
+    columns = np.concatenate(kept).T
+    if smooth:
+        grid = np.linspace(0, 1, n_steps // 2 + 1)
+        knots = [
+            _spaced(np.r_[np.quantile(values, grid), np.quantile(np.unique(values), grid)]) for values in columns
+        ]
+        return Table(scale, [(int(j), edges[:-1], edges[1:]) for j, edges in zip(continuous, knots, strict=True)])
     known = codes[rows]
     deviation = np.nanstd(known, axis=0)
     # A missing code counts as the mean: it splits nothing.
     target = np.nan_to_num((known - np.nanmean(known, axis=0)) / np.where(deviation > 0, deviation, 1.0))
     tree = DecisionTreeRegressor(max_leaf_nodes=n_steps + 1, min_samples_leaf=STEP_ROWS, random_state=0)
-    columns = np.concatenate(kept).T
     steps = [
         (int(j), *_step_bounds(tree.fit(values[:, None], target).tree_, values))
         for j, values in zip(continuous, columns, strict=True)
@@ -144,22 +164,25 @@ class ColumnFeatures(nn.Module):
     start : LinearStart
         Gives the columns back from their linear image.
     table : Table
+    whole : bool
+        Whether the columns themselves are features, too.
     """
 
-    def __init__(self, start, table):
+    def __init__(self, start, table, whole):
         super().__init__()
         columns = np.array([column for column, _, _ in table.steps], dtype=np.int64)
         low, high = (np.concatenate([step[k] for step in table.steps] or [np.zeros(0)]) for k in (1, 2))
         n_steps = [len(low) for _, low, _ in table.steps]
+        n_whole = len(table.scale) if whole else 0
         # The columns, centred and scaled, then those with steps once more, in their own unit.
-        unmix = np.hstack([start.inverse / table.scale, start.inverse[:, columns]])
+        unmix = np.hstack([(start.inverse / table.scale)[:, :n_whole], start.inverse[:, columns]])
         self.register_buffer("mean", torch.as_tensor(start.mean[columns]), persistent=False)
         self.register_buffer("unmix", torch.as_tensor(unmix), persistent=False)
         self.register_buffer("low", torch.as_tensor(low), persistent=False)
         self.register_buffer("slope", torch.as_tensor(1 / (high - low)), persistent=False)
         column_of = np.repeat(np.arange(len(columns)), n_steps).astype(np.int64)
         self.register_buffer("column_of", torch.as_tensor(column_of), persistent=False)
-        self.n_columns = len(table.scale)
+        self.n_columns = n_whole
         self.n_features = self.n_columns + len(low)
 
     def forward(self, mixed):
@@ -202,7 +225,8 @@ class CarrierFlow(nn.Module):
     ``g`` is the mean of several networks, so that ``z_f`` can be any function of ``r``; the carrier keeps the map
     invertible. Where X has enough directions without any variance (one-hot tables have), these are the carriers: ``r``
     gives every column back exactly, and ``g`` works on the columns and their steps. Else the rotation is learned with
-    everything else, and thereby finds the directions that the label can best do without.
+    everything else, and thereby finds the directions that the label can best do without; ``g`` works on ``r`` and on
+    smooth ramps of the columns.
 
     With more than one column handed on ``d`` is noise in training and, afterwards, a wave so fast in ``r`` that it
     looks like noise (a dither): it hides what is finer, and the inverse stays exact. Before training ``d`` is 0.
@@ -233,18 +257,18 @@ class CarrierFlow(nn.Module):
         self.n_target, self.n_sensitive = layout.n_target, layout.n_sensitive
         self.n_rest = n_features - self.n_carried
         n_free = n_others - self.n_carried
-        # A carrier with variance takes a part of every column with it, which blurs every step: no columns then.
+        # A carrier with variance takes a part of every column with it, which blurs every step: smooth ramps then.
         self.exact = 0 < self.n_carried <= start.n_null
-        self.columns = ColumnFeatures(start, table) if self.exact else None
+        self.columns = ColumnFeatures(start, table, whole=self.exact)
         if self.n_carried:
             self.reflections = nn.Parameter(_last_axes(n_others, self.n_carried), requires_grad=not self.exact)
             self.scale = nn.Parameter(torch.full((self.n_carried,), CARRIER_SCALE))
             # torch cannot initialise a layer without inputs: where there is no rest, g reads a column of zeros.
-            n_inputs = self.columns.n_features if self.columns else self.n_rest
+            n_inputs = self.columns.n_features + (0 if self.exact else self.n_rest)
             self.n_padding = int(n_inputs == 0)
             n_inputs += self.n_padding
             self.shift = MemberNetworks(n_inputs, self.n_carried, hidden_size)
-            if self.columns:
+            if self.exact:
                 self.straight = nn.Linear(n_inputs, self.n_carried, bias=False)
                 nn.init.zeros_(self.straight.weight)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
@@ -269,14 +293,17 @@ class CarrierFlow(nn.Module):
     def _shift(self, s, free):
         """g(r) of every member: the label's linear axes, a linear map and a network of what r tells of the columns."""
         axes = nn.functional.pad(free[:, : self.n_skip], (0, self.n_carried - self.n_skip))
-        if self.columns:
-            # Rotating the columns of the linear map costs less than rotating every row back.
-            unmix_s, unmix = self._split(self.columns.unmix.T)
-            unmix = self._rotate(unmix)[:, : -self.n_carried]
-            features = self.columns(s @ unmix_s.T + free @ unmix.T)
+        features = [] if self.exact else [s, free, s.new_zeros(len(s), self.n_padding)]
+        if self.columns.n_features:
+            # Rotating the columns of the linear map costs less than rotating every row back. Without
+            # gradient: a learned rotation learns from the linear path.
+            with torch.no_grad():
+                unmix_s, unmix = self._split(self.columns.unmix.T)
+                unmix = self._rotate(unmix)[:, : -self.n_carried]
+                features.append(self.columns(s @ unmix_s.T + free @ unmix.T))
+        features = torch.cat(features, dim=1)
+        if self.exact:
             axes = axes + self.straight(features)
-        else:
-            features = torch.cat([s, free, s.new_zeros(len(s), self.n_padding)], dim=1)
         return self.shift(features) + axes
 
     def start_dither(self):
@@ -363,6 +390,12 @@ def _start_at_zero(network):
     last = network[-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
+
+
+def is_exact(layout, start):
+    """Whether the carriers of a :class:`CarrierFlow` are directions without variance."""
+    n_wanted = max(layout.n_handed_on, layout.n_target)
+    return 0 < n_wanted <= start.n_null
 
 
 def _couplings(n_features, n_sensitive, n_context, n_layers, hidden_size):

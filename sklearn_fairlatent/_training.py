@@ -31,7 +31,7 @@ from ._objective import LatentLoss, LatentModel
 WARM_UP = 0.25
 # A default fit sees its rows this often; those of a table sqrt(rows / 10) times within these bounds, since the steps of
 # its columns let few rows be learnt by heart. Many rows: it stops after this many steps, but not before a few epochs.
-DEFAULT_EPOCHS = 30
+DEFAULT_EPOCHS = 40
 TABLE_EPOCHS = (10, 50)
 DEFAULT_STEPS = 600
 FEWEST_EPOCHS = 4

@@ -21,7 +21,7 @@ from ._batches import split_rows
 from ._counterfactual import BlockMap, requested_moves, wanted_codes
 from ._encoding import Encoding
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
-from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns
+from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
 from ._latent import LatentLayout, linear_start, moments, row_chunks, sample_rows
 from ._objective import describe_task
 from ._parameters import check_parameters
@@ -88,7 +88,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     on_missing_sensitive : {"warn", "raise"}, default="warn"
         What ``fit`` does without any sensitive attribute.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows. "auto": 30 and, for tables (with one-hot columns), the
+        Passes over the training rows. "auto": 40 and, for tables (with one-hot columns), the
         square root of a tenth of the rows, between 10 and 50; no more than about 600 steps make, but at least 4.
     batch_size : int or "auto", default="auto"
         Rows a step. "auto": a quarter of the training rows, between 32 and 2,048.
@@ -449,7 +449,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
                     f"inverse(z) -> w; missing: {missing}."
                 )
         else:
-            table = describe_columns(E, sample_rows(train_rows, STEP_SAMPLE, rng), all_designs)
+            smooth = not is_exact(layout, start)
+            table = describe_columns(E, sample_rows(train_rows, STEP_SAMPLE, rng), all_designs, smooth=smooth)
             core = CarrierFlow(layout, start, table, n_layers=self.n_layers, hidden_size=self.hidden_size)
         return LatentFlow(LinearMap(start), core).double()
 

@@ -26,6 +26,7 @@ BAD = [
     ("validation_fraction", [0, 0.0, 1, 1.0, -0.1, 2, np.nan, None, "a", True], r"a number in \(0, 1\)"),
     ("verbose", ["yes", None, 0.5], "0, 1 or 2"),
     ("early_stopping", [0, 1, None, "yes"], "True or False"),
+    ("warm_start", [0, 1, None, "yes"], "True or False"),
     ("net_params", [[("lr", 1)], "lr", 3], r"a dict of skorch.NeuralNet arguments, or None"),
     ("module", [torch.nn.Linear(2, 2), "flow", 3], "a class derived from torch.nn.Module, or None"),
     ("module", [int, dict], "torch.nn.Module"),

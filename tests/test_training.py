@@ -423,7 +423,8 @@ def make_problem(
     rows = np.arange(n)
     start = linear_start(moments(X, np.column_stack(designs), rows), blocks, layout, label_first=False)
     torch.manual_seed(seed)
-    core = CarrierFlow(layout, start, describe_columns(X, rows, np.column_stack(designs)), n_layers=2, hidden_size=8)
+    table = describe_columns(X, rows, np.column_stack(designs), smooth=True)
+    core = CarrierFlow(layout, start, table, n_layers=2, hidden_size=8)
     return {
         "flow": LatentFlow(LinearMap(start), core).double(),
         "layout": layout,
