@@ -9,6 +9,7 @@ import argparse
 from pathlib import Path
 
 import matplotlib as mpl
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 from measuring import versions
@@ -94,10 +95,13 @@ def interval(values, digits=3):
 
 def standing(found, method, downstream):
     """Where one of our methods stands against the representation peers and ExponentiatedGradient, cell by cell."""
-    lines = ["| set | constraint | ours | best representation peer | EG | above peers | at or above EG |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| set | constraint | seeds | ours | best representation peer | EG | above peers | at or above EG |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
     behind = found[found.downstream.isin([downstream, "own"])]
     for (problem, constraint), cell in behind.groupby(["problem", "constraint"], sort=False):
+        seeds = cell.loc[cell.method == method, "seed"]
+        # Like with like: an unfinished run has more seeds of some methods than of others.
+        cell = cell[cell.seed.isin(seeds)]
         medians = cell.groupby("method").hypervolume.median()
         if method not in medians:
             continue
@@ -106,7 +110,7 @@ def standing(found, method, downstream):
         eg = medians.get(EG[downstream], np.nan)
         best = f"{peers.max():.3f} {peers.idxmax()}" if len(peers) else "-"
         lines.append(
-            f"| {problem} | {constraint} | {medians[method]:.3f} | {best} | {eg:.3f} | "
+            f"| {problem} | {constraint} | {seeds.nunique()} | {medians[method]:.3f} | {best} | {eg:.3f} | "
             f"{'yes' if len(peers) and medians[method] > peers.max() else 'no'} | "
             f"{'-' if np.isnan(eg) else 'yes' if medians[method] >= eg else 'no'} |"
         )
@@ -192,6 +196,7 @@ def plot_curves(table, problem, constraint, path):
             )  # fmt: skip
         axis.axhline(cell.test_constant.median(), color="0.6", linestyle=":", label="best constant")
         axis.set(title=f"then {downstream}", xlabel=WORDS[measure])
+        axis.xaxis.set_major_locator(mpl.ticker.MaxNLocator(5))
     axes[0].set_ylabel("R2" if "zfya" in problem else "accuracy")
     lines = {name: line for axis in axes for line, name in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(list(lines.values()), list(lines), loc="outside right center", fontsize=8)
