@@ -21,7 +21,6 @@ import matplotlib.pyplot as plt
 DISPARITY = {"demographic_parity": "dp", "equalized_odds": "eo"}
 WORDS = {"dp": "demographic parity difference", "eo": "equalized odds difference"}
 EG = {"LR": "ExponentiatedGradient (LR)", "boosting": "ExponentiatedGradient (boosting)"}
-CELL = ["problem", "constraint", "method", "downstream"]
 INTERVAL = "median [lowest, highest] over the seeds"
 
 

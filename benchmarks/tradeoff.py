@@ -21,7 +21,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from measuring import downstream, group_disparity, leakage, quality, three_way_split
 from ours import OUR_METHODS
-from peers import METHODS, Rows
+from peers import METHODS, Rows, check_leace
 from problems import PROBLEMS, cache_folder, load
 from tqdm import tqdm
 
@@ -233,6 +233,10 @@ def main():
     print(f"{len(todo)} cells to run, data cached in {cache_folder()}")
     for name in dict.fromkeys(cell[0] for cell in todo):
         load(name)  # downloads once, before the workers ask for it side by side
+    if "LEACE" in args.methods and todo:
+        problem = load("german-sex")
+        difference = check_leace(rows_of(problem, None, np.arange(len(problem.X))))
+        print(f"LEACE against concept-erasure, German credit: largest difference {difference:.1g}")
     failures = []
     work = Parallel(n_jobs=args.jobs, return_as="generator_unordered")
     for cell, (outcomes, leaks), error in tqdm(

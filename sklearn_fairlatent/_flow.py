@@ -213,6 +213,24 @@ class MemberNetworks(nn.Module):
         return torch.baddbmm(self.last_bias, hidden, self.last_weight)
 
 
+def _count_carried(layout):
+    """How many columns are carried, and whether what is handed on is wider than that."""
+    # Carriers take half of the coordinates at most: a wider hand-on takes its tail from the flow. So does
+    # one without a label, whose columns have nothing but the likelihood to tell them what to hold.
+    n_wanted = max(layout.n_handed_on, layout.n_target)
+    n_others = layout.n_features - layout.n_sensitive
+    wide = layout.n_target == 0 or (n_wanted > layout.n_target and 2 * n_wanted > n_others)
+    return (layout.n_target if wide else n_wanted), wide
+
+
+def is_exact(layout, start):
+    """Whether the carriers of a :class:`CarrierFlow` are directions without variance.
+
+    One with variance takes a part of every column with it, which blurs every step: smooth ramps then.
+    """
+    return 0 < _count_carried(layout)[0] <= start.n_null
+
+
 class CarrierFlow(nn.Module):
     r"""The default invertible module.
 
@@ -249,16 +267,11 @@ class CarrierFlow(nn.Module):
         super().__init__()
         n_features = layout.n_features
         n_others = n_features - layout.n_sensitive
-        # Carriers take half of the coordinates at most: a wider hand-on takes its tail from the flow. So does
-        # one without a label, whose columns have nothing but the likelihood to tell them what to hold.
-        n_wanted = max(layout.n_handed_on, layout.n_target)
-        self.wide = layout.n_target == 0 or (n_wanted > layout.n_target and 2 * n_wanted > n_others)
-        self.n_carried = layout.n_target if self.wide else n_wanted
+        self.n_carried, self.wide = _count_carried(layout)
         self.n_target, self.n_sensitive = layout.n_target, layout.n_sensitive
         self.n_rest = n_features - self.n_carried
         n_free = n_others - self.n_carried
-        # A carrier with variance takes a part of every column with it, which blurs every step: smooth ramps then.
-        self.exact = 0 < self.n_carried <= start.n_null
+        self.exact = is_exact(layout, start)
         self.columns = ColumnFeatures(start, table, whole=self.exact)
         if self.n_carried:
             self.reflections = nn.Parameter(_last_axes(n_others, self.n_carried), requires_grad=not self.exact)
@@ -390,12 +403,6 @@ def _start_at_zero(network):
     last = network[-1]
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
-
-
-def is_exact(layout, start):
-    """Whether the carriers of a :class:`CarrierFlow` are directions without variance."""
-    n_wanted = max(layout.n_handed_on, layout.n_target)
-    return 0 < n_wanted <= start.n_null
 
 
 def _couplings(n_features, n_sensitive, n_context, n_layers, hidden_size):

@@ -98,7 +98,7 @@ def test_same_seed_same_bits_also_inside_a_pipeline(noise):
     before = np.random.get_state()[1].copy()  # noqa: NPY002 (the global generator is what is looked at)
     first, again = (clone(scorer).fit_transform(X, y) for _ in range(2))
     assert_array_equal(first, again)
-    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002 (the global generator is what is looked at)
     scorer.fit(X, y)
     assert_array_equal(pickle.loads(pickle.dumps(scorer)).transform(X), scorer.transform(X))
 
