@@ -7,9 +7,9 @@ with its score, but where it is near 0.5 the two are nearly one and the same in 
 """
 
 import numpy as np
+import pandas as pd
 from measuring import versions
 from problems import load
-from scipy.stats import rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -26,14 +26,6 @@ def score(X, codes):
     return cross_val_predict(model, X, codes, cv=folds, method="predict_proba")[:, 1]
 
 
-def ranks_within(scores, bins):
-    ranks = np.zeros(len(scores))
-    for part in np.unique(bins):
-        rows = bins == part
-        ranks[rows] = rankdata(scores[rows]) / rows.sum()
-    return ranks
-
-
 def main():
     print(versions(), f"seed {SEED}")
     print("| set | label | attribute | correlation | label, beside the attribute | attribute, read from that |")
@@ -45,7 +37,7 @@ def main():
         attribute = (values == np.unique(values)[0]).astype(int)
         of_label, of_attribute = score(problem.X, label), score(problem.X, attribute)
         edges = np.quantile(of_attribute, np.linspace(0, 1, BINS + 1)[1:-1])
-        ranks = ranks_within(of_label, np.digitize(of_attribute, edges))
+        ranks = pd.Series(of_label).groupby(np.digitize(of_attribute, edges)).rank(pct=True)
         print(
             f"| {name} | {roc_auc_score(label, of_label):.3f} | {roc_auc_score(attribute, of_attribute):.3f} | "
             f"{np.corrcoef(of_label, of_attribute)[0, 1]:.2f} | {roc_auc_score(label, ranks):.3f} | "

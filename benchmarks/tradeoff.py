@@ -158,9 +158,7 @@ def best_constant(y, task):
 
 
 def flat(scores):
-    return {
-        f"{part}_{name}": round(value, 5) for part, measured in scores.items() for name, value in measured.items()
-    }
+    return {f"{part}_{name}": round(value, 5) for part, measured in scores.items() for name, value in measured.items()}
 
 
 def cells(problems, methods, constraints, seeds, quick):
