@@ -136,9 +136,7 @@ def describe_columns(X, rows, codes, *, smooth=False):
     columns = np.concatenate(kept).T
     if smooth:
         grid = np.linspace(0, 1, n_steps // 2 + 1)
-        knots = [
-            _spaced(np.r_[np.quantile(values, grid), np.quantile(np.unique(values), grid)]) for values in columns
-        ]
+        knots = [_spaced(np.r_[np.quantile(values, grid), np.quantile(np.unique(values), grid)]) for values in columns]
         return Table(scale, [(int(j), edges[:-1], edges[1:]) for j, edges in zip(continuous, knots, strict=True)])
     known = codes[rows]
     deviation = np.nanstd(known, axis=0)
@@ -289,9 +287,7 @@ class CarrierFlow(nn.Module):
             if self.n_carried > 1:
                 self.register_buffer("waves", FREQUENCY * torch.randn(self.n_rest, self.n_carried))
         self.n_skip = min(self.n_carried, n_free)
-        self.couplings = nn.ModuleList(
-            _couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, hidden_size)
-        )
+        self.couplings = nn.ModuleList(_couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, hidden_size))
 
     def _rotate(self, p, *, back=False):
         for v in self.reflections.flip(0) if back else self.reflections:

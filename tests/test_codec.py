@@ -236,9 +236,7 @@ def mixed_columns(draw):
 
 def build_frame(columns, kind):
     if kind == "polars":
-        return pl.DataFrame(
-            [pl.Series(key, values, dtype=dtype) for key, (values, _, dtype) in columns.items()]
-        )
+        return pl.DataFrame([pl.Series(key, values, dtype=dtype) for key, (values, _, dtype) in columns.items()])
     return pd.DataFrame({key: pd.Series(values, dtype=dtype) for key, (values, dtype, _) in columns.items()})
 
 

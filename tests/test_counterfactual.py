@@ -356,9 +356,9 @@ def test_counterfactual_rows_of_a_mixed_table_can_be_read(german, german_fair):
 
 def test_a_mixed_table_with_the_attribute_inside(german):
     X = german.data.assign(sex=german.sensitive_features["sex"])
-    fair = FairLatentTransformer(
-        encoder=TabularCodec(), sensitive_columns=["sex"], max_epochs=3, random_state=0
-    ).fit(X, german.target)
+    fair = FairLatentTransformer(encoder=TabularCodec(), sensitive_columns=["sex"], max_epochs=3, random_state=0).fit(
+        X, german.target
+    )
     moved = fair.counterfactual(X, "sex")
     _assert_valid(moved.drop(columns="sex"), german.data)
     assert moved.columns.tolist() == X.columns.tolist()

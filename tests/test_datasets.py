@@ -324,9 +324,7 @@ def test_correlation_is_as_asked(correlation):
 )
 @settings(max_examples=40, deadline=None)
 def test_the_map_is_invertible(seed, n_features, nonlinearity, scale):
-    truth = make_biased_latents(
-        1, n_features, sensitive=MIXED, nonlinearity=nonlinearity, random_state=seed
-    ).truth
+    truth = make_biased_latents(1, n_features, sensitive=MIXED, nonlinearity=nonlinearity, random_state=seed).truth
     latents = scale * np.random.default_rng(seed).normal(size=(20, n_features))
     X = truth.from_latent(latents)
     np.testing.assert_allclose(truth.to_latent(X), latents, rtol=0, atol=1e-10 * scale)

@@ -63,9 +63,7 @@ def test_fit_with_routing_on_takes_the_plain_name(rows, fitted):
     with sklearn.config_context(enable_metadata_routing=True):
         pipe = _pipe().fit(X, y, sensitive_features=A)
         np.testing.assert_array_equal(pipe.predict_proba(X), fitted.predict_proba(X))
-        np.testing.assert_array_equal(
-            _pipe()[:-1].fit_transform(X, y, sensitive_features=A), fitted[:-1].transform(X)
-        )
+        np.testing.assert_array_equal(_pipe()[:-1].fit_transform(X, y, sensitive_features=A), fitted[:-1].transform(X))
         with pytest.raises(TypeError, match="fair__sensitive_features"):
             _pipe().fit(X, y, fair__sensitive_features=A)
 
@@ -91,9 +89,7 @@ def test_cross_validate(rows, routing):
 
 
 def accuracy_less_disparity(y, y_pred, sensitive_features):
-    return accuracy_score(y, y_pred) - demographic_parity_difference(
-        y, y_pred, sensitive_features=sensitive_features
-    )
+    return accuracy_score(y, y_pred) - demographic_parity_difference(y, y_pred, sensitive_features=sensitive_features)
 
 
 class AccuracyLessDisparity:

@@ -25,9 +25,7 @@ CROSS_FITTED = dict.fromkeys(
 )
 
 
-@parametrize_with_checks(
-    [OutOfFoldScores(LogisticRegression(), cv=2)], expected_failed_checks=lambda _: CROSS_FITTED
-)
+@parametrize_with_checks([OutOfFoldScores(LogisticRegression(), cv=2)], expected_failed_checks=lambda _: CROSS_FITTED)
 def test_estimator_checks(estimator, check):
     check(estimator)
 
