@@ -31,7 +31,7 @@ ALL_METHODS = METHODS | OUR_METHODS
 QUICK_ROWS = 2000
 KEY = ("problem", "constraint", "method", "index", "seed")
 # The modules that decide what a fit learns; a change of theirs makes earlier figures of ours stale.
-LEARNING = ("_attributes", "_batches", "_flow", "_latent", "_losses", "_objective", "_training", "boosting")
+LEARNING = ("_attributes", "_batches", "_flow", "_latent", "_losses", "_objective", "_scores", "_training")
 
 
 def code_version(method):

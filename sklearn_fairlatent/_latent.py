@@ -166,6 +166,41 @@ def moments(X, codes, rows):
     return Moments(mean, scale, correlation / n, cross / counts)
 
 
+# A label that X tells nothing of linearly may be told otherwise: it counts for at least this many nats.
+LEAST_INFORMATION = 0.05
+
+
+def linear_information(stats, columns, design):
+    """How much X tells linearly of a label, in nats: ``-1/2 sum(log(1 - r^2))`` over the canonical correlations.
+
+    That is the mutual information if both are jointly Gaussian (Kay 1992, "Feature discovery through error-correction
+    learning", eq. 6). The squared correlations are adjusted for the number of columns.
+
+    Parameters
+    ----------
+    stats : Moments
+    columns : slice
+        Columns of ``stats.cross`` for the label.
+    design : ndarray of shape (n_rows, n_columns)
+        The label's codes in the rows that ``stats`` is of.
+
+    Returns
+    -------
+    float
+        At least ``LEAST_INFORMATION``.
+    """
+    variance, vectors = np.linalg.eigh(stats.correlation)
+    kept = variance > NULL_VARIANCE * variance.max()
+    cross = (vectors[:, kept] / np.sqrt(variance[kept])).T @ stats.cross[:, columns]
+    spread, axes = np.linalg.eigh(np.cov(design, rowvar=False, bias=True).reshape(2 * design.shape[1:]))
+    told = spread > NULL_VARIANCE * spread.max()
+    squared = np.linalg.svd(cross @ (axes[:, told] / np.sqrt(spread[told])), compute_uv=False) ** 2
+    n_rows, n_kept = len(design), int(kept.sum())
+    left = (1 - squared) * (n_rows - 1) / max(1, n_rows - n_kept - 1)
+    # What is known without any error would count for infinitely much.
+    return max(LEAST_INFORMATION, float(-0.5 * np.log(np.clip(left, 1e-3, 1.0)).sum()))
+
+
 def _append_axes(axes, candidates, width):
     """Add ``width`` orthonormal columns to ``axes``: the leading directions of ``candidates`` outside its span.
 

@@ -12,8 +12,11 @@ from ._batches import Codes
 from ._flow import CarrierFlow
 from ._losses import dependence, design_loss, gaussian_nll, label_loss, random_directions
 
-# Weight of the dependence measure at fairness_strength=1 (docs/design_notes.md, "The weight of the penalty").
-UNIT_STRENGTH = 12.0
+# Weight of the dependence measure at fairness_strength=1, per nat that X tells of the label: so a strength trades the
+# same share of it for the same fairness on every data set (docs/design_notes.md, "The weight of the penalty").
+UNIT_STRENGTH = 50.0
+# Without a label the penalty counts as with one of which X tells this many nats.
+NO_LABEL_INFORMATION = 0.25
 # The likelihood needs no large batches: every eighth row of a full one is enough.
 LIKELIHOOD_ROWS = 256
 N_DIRECTIONS = 32
@@ -31,6 +34,7 @@ class Task:
     n_scores: int
     comparison_weights: np.ndarray
     strength: float
+    information: float = NO_LABEL_INFORMATION  # nats that X tells of the label
 
 
 def describe_task(target, label, variables, attributes, strata, strength):
@@ -162,7 +166,7 @@ class LatentLoss(nn.Module):
 
     def forward(self, terms, ramp):
         """Weighted sum of the terms; ``ramp`` in [0, 1] scales the penalty during warm-up."""
-        strength = ramp * UNIT_STRENGTH * self.task.strength
+        strength = ramp * UNIT_STRENGTH * self.task.information * self.task.strength
         weights = {
             "label_loss": 1.0,
             "dependence": strength,

@@ -22,8 +22,8 @@ from ._counterfactual import BlockMap, requested_moves, wanted_codes
 from ._encoding import Encoding
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
-from ._latent import LatentLayout, linear_start, moments, row_chunks, sample_rows
-from ._objective import describe_task
+from ._latent import LatentLayout, linear_information, linear_start, moments, row_chunks, sample_rows
+from ._objective import NO_LABEL_INFORMATION, describe_task
 from ._parameters import check_parameters
 from ._rows import FLOATS, RowsMixin
 from ._training import Schedule, chance_auc, reproducible, train
@@ -43,6 +43,7 @@ PRIVATE_STATE = (
     "_template",
     "_sensitive_positions",
     "_peak_dependence",
+    "_label_information",
 )
 
 
@@ -317,9 +318,10 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             codes, task = describe_task(target, label, variables, attributes, strata, self.fairness_strength)
             warm = "flow_" in before
             if warm:
-                self.flow_ = self._go_on(before)
+                self.flow_, self._label_information = self._go_on(before), before["_label_information"]
             else:
-                self.flow_ = self._start(E, codes, target, label, train_rows, rng, constraint)
+                self.flow_, self._label_information = self._start(E, codes, target, label, train_rows, rng, constraint)
+            task.information = self._label_information
             self.history_, self.improved_on_start_ = train(
                 self.flow_,
                 self.latent_layout_,
@@ -431,7 +433,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         return LatentLayout(None if target is None else target.name, names, widths, int(n_handed_on))
 
     def _start(self, E, codes, target, label, train_rows, rng, constraint):
-        """The untrained module: the closed-form linear map and couplings at the identity, in float64."""
+        """The untrained module, a closed-form linear map and couplings at the identity, and the nats of the label."""
         layout = self.latent_layout_
         label_design = np.zeros((len(E), 0)) if target is None else target.design(label)
         designs = [label_design, *codes.designs]
@@ -452,7 +454,10 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             smooth = not is_exact(layout, start)
             table = describe_columns(E, sample_rows(train_rows, STEP_SAMPLE, rng), all_designs, smooth=smooth)
             core = CarrierFlow(layout, start, table, n_layers=self.n_layers, hidden_size=self.hidden_size)
-        return LatentFlow(LinearMap(start), core).double()
+        information = NO_LABEL_INFORMATION
+        if target is not None:
+            information = linear_information(stats, blocks[0], label_design[train_rows])
+        return LatentFlow(LinearMap(start), core).double(), information
 
     def _go_on(self, before):
         """The module of the last fit, to be trained further."""

@@ -11,6 +11,7 @@ from sklearn_fairlatent._latent import (
     LatentLayout,
     Moments,
     _append_axes,
+    linear_information,
     linear_start,
     moments,
     row_chunks,
@@ -129,6 +130,49 @@ def test_moments_agree_with_numpy():
         values = codes[present, code]
         expected = Z[present].T @ (values - values.mean()) / present.sum()
         assert_allclose(stats.cross[:, code], expected, atol=1e-6)
+
+
+def _label_of(X, kind, rng):
+    signal = X @ np.array([1.0, -0.5, 0.0])
+    if kind == "number":
+        return (signal + rng.standard_normal(len(X)))[:, None]
+    return np.eye(3)[np.digitize(signal + rng.standard_normal(len(X)), (-1, 1))]
+
+
+def test_linear_information_of_a_gaussian_label_is_that_of_its_correlation():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((20_000, 20))
+    y = _label_of(X[:, :3], "number", rng)
+    few = np.split(np.arange(20_000), 100)
+    found = [linear_information(moments(X, y, rows), slice(0, 1), y[rows]) for rows in few]
+    # That of the population, where r^2 = 1.25 / 2.25: 17 columns of noise add nothing, however few the rows.
+    truth = -0.5 * np.log(1 - 1.25 / 2.25)
+    assert np.mean(found) == pytest.approx(truth, abs=4 * np.std(found) / 10)
+    assert truth > 20 * np.std(found) / 10
+
+
+@pytest.mark.parametrize("kind", ["number", "groups"])
+def test_linear_information_is_unmoved_by_an_invertible_linear_map_of_X(kind):
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((500, 3))
+    y = _label_of(X, kind, rng)
+    columns = slice(2, 2 + y.shape[1])
+    codes = np.column_stack([rng.standard_normal((500, 2)), y])
+    mixed = X @ rng.standard_normal((3, 3)) + 5
+    # A column twice and one that is constant tell nothing new.
+    mixed = np.column_stack([mixed, mixed[:, 0], np.ones(500)])
+    found = [linear_information(moments(Z, codes, np.arange(500)), columns, y) for Z in (X, mixed)]
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+    assert found[0] > 2 * _latent.LEAST_INFORMATION
+
+
+def test_linear_information_of_noise_and_of_a_copy_is_bounded():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((300, 20))
+    noise = rng.standard_normal((300, 1))
+    rows = np.arange(300)
+    assert linear_information(moments(X, noise, rows), slice(0, 1), noise) == _latent.LEAST_INFORMATION
+    assert linear_information(moments(X, X[:, :1], rows), slice(0, 1), X[:, :1]) == pytest.approx(0.5 * np.log(1000))
 
 
 def test_moments_of_codes_that_are_all_missing_are_zero():

@@ -260,6 +260,23 @@ def test_whitening_keeps_the_digits_of_a_column_with_a_large_mean():
     assert_allclose(WhitenedRows(X, linear)[np.arange(20)], X - 1e9, rtol=1e-6)
 
 
+# The objective
+
+
+def test_the_penalty_weighs_what_the_label_is_worth():
+    loss = LatentLoss(task_of("binary", n_comparisons=1), LatentLayout("y", ("s",), (1, 1, 2), 1), torch.Generator())
+    terms = {"label_loss": torch.tensor(0.5), "dependence": torch.tensor(0.1)}
+
+    def penalty(information, ramp):
+        loss.task.information = information
+        return float(loss(terms, ramp)) - 0.5
+
+    assert penalty(0.2, 0.0) == 0
+    assert penalty(0.2, 1.0) == pytest.approx(2 * penalty(0.1, 1.0)) == pytest.approx(2 * penalty(0.2, 0.5))
+    # A block that is all attribute has a dependence of 1, which costs many times what the label is worth.
+    assert penalty(0.2, 1.0) / 0.1 > 20 * 0.2
+
+
 # The scores
 
 

@@ -40,6 +40,8 @@ def test_warm_fits_are_short_and_their_disparity_falls(curve):
     gaps = [group_gap(fit.transform(X), sex.to_numpy()[:, 0]) for fit in (cold, *warm)]
     assert gaps[0] > gaps[1] > gaps[2]
     assert not any(fit.penalty_ineffective_ for fit in warm)
+    # The strengths of one curve are of one scale.
+    assert len({fit._label_information for fit in (cold, *warm)}) == 1
 
 
 def test_a_warm_fit_goes_on_and_is_still_a_bijection(curve):
