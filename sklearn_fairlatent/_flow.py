@@ -26,10 +26,13 @@ GLANCE_ROWS = 2000
 N_MEMBERS = 4
 DROPOUT = 0.2
 # Several columns handed on tell more of an attribute than each alone: exact values give rows of a table away. Noise of
-# this standard deviation in training, and a wave of this amplitude over sqrt(2) and of this frequency afterwards, hide
-# what is finer; a column's own deviation is 1.
-DITHER = 0.15
+# this standard deviation times the strength in training, and a wave of sqrt(2) this amplitude and of this frequency
+# afterwards, hide what is finer; a column's own deviation is 1. The label's columns hold little else, and a single one
+# is left clear (docs/design_notes.md, "More than one column").
+DITHER = 2.0
+LABEL_DITHER = 0.15
 FREQUENCY = 100.0
+FREQUENCY_STEP = 0.05
 # Logarithm of the carrier's share of what is handed on, at the start: loud enough to invert, quiet next to g.
 CARRIER_SCALE = -0.7
 
@@ -229,6 +232,29 @@ def is_exact(layout, start):
     return 0 < _count_carried(layout)[0] <= start.n_null
 
 
+class Dither(nn.Module):
+    """Noise in training and, once fitted, waves so fast in ``source`` that they look like noise: a function of it.
+
+    Parameters
+    ----------
+    n_source, n_columns : int
+        Columns that make the waves, and columns that they are for.
+    """
+
+    def __init__(self, n_source, n_columns):
+        super().__init__()
+        self.register_buffer("size", torch.zeros(n_columns))
+        # Apart from each other and from 0: two equal waves cancel in a difference, a slow one gives its source away.
+        steps = torch.rand(n_source, n_columns).argsort(dim=1)
+        self.register_buffer("waves", FREQUENCY * (1 + FREQUENCY_STEP * steps))
+
+    def forward(self, source):
+        size: Any = self.size  # a tensor, which a type checker cannot know of a buffer
+        if self.training:
+            return size * torch.randn(len(source), len(size), device=source.device)
+        return size * 2**0.5 * torch.sin(source @ self.waves)
+
+
 class CarrierFlow(nn.Module):
     r"""The default invertible module.
 
@@ -283,10 +309,11 @@ class CarrierFlow(nn.Module):
                 self.straight = nn.Linear(n_inputs, self.n_carried, bias=False)
                 nn.init.zeros_(self.straight.weight)
             self.standardise = nn.BatchNorm1d(self.n_carried, affine=False, momentum=0.05)
-            self.register_buffer("dither", torch.zeros(()))
-            if self.n_carried > 1:
-                self.register_buffer("waves", FREQUENCY * torch.randn(self.n_rest, self.n_carried))
-        self.n_skip = min(self.n_carried, n_free)
+        self.n_skip = min(self.n_target, n_free)
+        # The sensitive axes alone make the waves on a rest that is handed on. Without a label they would be all noise.
+        n_tail = layout.n_handed_on - self.n_target if self.wide and self.n_target and self.n_sensitive else 0
+        self.carried_dither = Dither(self.n_rest, self.n_carried) if self.n_carried > 1 else None
+        self.tail_dither = Dither(self.n_sensitive, n_tail) if n_tail else None
         self.couplings = nn.ModuleList(_couplings(self.n_rest, self.n_sensitive, self.n_carried, n_layers, hidden_size))
 
     def _rotate(self, p, *, back=False):
@@ -315,18 +342,24 @@ class CarrierFlow(nn.Module):
             axes = axes + self.straight(features)
         return self.shift(features) + axes
 
-    def start_dither(self):
-        """Switch the dither on, if more than one column is handed on."""
-        if self.n_carried > 1:
-            torch.nn.init.constant_(self.get_buffer("dither"), DITHER)
+    def start_dither(self, strength):
+        """Set the noise on what is handed on, if that is more than one column."""
+        if self.carried_dither is not None:
+            size = self.carried_dither.size
+            size[:] = DITHER * strength
+            size[: self.n_target] = LABEL_DITHER * strength if self.n_target > 1 else 0.0
+        if self.tail_dither is not None:
+            self.tail_dither.size[:] = DITHER * strength
 
     def _dither(self, r):
-        dither: Any = self.dither  # a tensor, which a type checker cannot know of a buffer
-        if not dither:
-            return torch.zeros_like(dither)
-        if self.training:
-            return dither * torch.randn(len(r), self.n_carried, device=r.device)
-        return dither * 2**0.5 * torch.sin(r @ self.waves)
+        return r.new_zeros(()) if self.carried_dither is None else self.carried_dither(r)
+
+    def _dither_tail(self, rest, sign):
+        """``[z_s | u]`` with the dither on the part of u that is handed on; a sign of -1 takes it away."""
+        if self.tail_dither is None:
+            return rest
+        noise = sign * self.tail_dither(rest[:, : self.n_sensitive])
+        return rest + nn.functional.pad(noise, (self.n_sensitive, rest.shape[1] - self.n_sensitive - noise.shape[1]))
 
     def _normaliser(self):
         norm: Any = self.standardise  # its running statistics are never None
@@ -376,14 +409,14 @@ class CarrierFlow(nn.Module):
         """Latent and log-determinant: tensors of shape (n, n_features) and (n,)."""
         z_f, r, carried = self.carry(w)
         rest, disentangled = self.disentangle(r, z_f)
-        return self._assemble(z_f, rest), carried + disentangled
+        return self._assemble(z_f, self._dither_tail(rest, 1)), carried + disentangled
 
     def inverse(self, z):
         """Linear image of the latent ``z``, both of shape (n, n_features)."""
         n_target, n_sensitive, n_carried = self.n_target, self.n_sensitive, self.n_carried
         z_s, tail = z[:, n_target : n_target + n_sensitive], z[:, n_target + n_sensitive :]
         z_f = torch.cat([z[:, :n_target], tail[:, : n_carried - n_target]], dim=1)[:, :n_carried]
-        r = torch.cat([z_s, tail[:, max(n_carried - n_target, 0) :]], dim=1)
+        r = self._dither_tail(torch.cat([z_s, tail[:, max(n_carried - n_target, 0) :]], dim=1), -1)
         for coupling in reversed(self.couplings):
             r = coupling(z_f if n_carried else None).inv(r)
         s, free = r[:, :n_sensitive], r[:, n_sensitive:]

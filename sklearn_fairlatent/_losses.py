@@ -1,7 +1,5 @@
 """Pure tensor functions: the dependence measure, the label losses and the likelihood."""
 
-import math
-
 import torch
 import torch.nn.functional as F
 
@@ -45,7 +43,8 @@ def dependence(Z, members, weights, strata, directions):
     Returns
     -------
     Tensor
-        A scalar: mean over directions, weighted sum over comparisons, mean over strata; times ``sqrt(width)``.
+        A scalar: mean over directions, weighted sum over comparisons, mean over strata; times
+        the width, which makes it a sum over the columns of a basis.
 
     References
     ----------
@@ -79,7 +78,7 @@ def dependence(Z, members, weights, strata, directions):
         spread = (ranks * (1 - ranks) * steps).sum(0)
         statistic = (distance / (spread + 1e-12) - bias).mean(0)
         total = total + (share * statistic).sum()
-    return total * math.sqrt(Z.shape[1]) / max(1, n_strata)
+    return total * Z.shape[1] / max(1, n_strata)
 
 
 def label_loss(scores, codes, kind):

@@ -1,6 +1,5 @@
 """What a fit minimises: the module with its heads, and the weighted terms of the loss."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -158,9 +157,10 @@ class LatentLoss(nn.Module):
             if residual.shape[1]:
                 directions = random_directions(residual.shape[1], N_DIRECTIONS, self.generator, z.device)
                 everyone = torch.zeros_like(batch["strata"][rows])
-                terms["isolation"] = dependence(
-                    residual, batch["members"][rows], self.weights, everyone, directions[:, -N_DIRECTIONS:]
-                ) / math.sqrt(residual.shape[1])
+                terms["isolation"] = (
+                    dependence(residual, batch["members"][rows], self.weights, everyone, directions[:, -N_DIRECTIONS:])
+                    / residual.shape[1]
+                )
         terms["likelihood"] = nll.mean() / layout.n_features
         return terms
 

@@ -13,6 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_fairlatent._flow import (
     DITHER,
+    LABEL_DITHER,
     MIN_SLOPE,
     CarrierFlow,
     ColumnFeatures,
@@ -431,25 +432,60 @@ def test_the_dither_hides_small_differences_and_comes_off_exactly(n_carried):
     X = torch.as_tensor(X)
     with torch.no_grad():
         plain = core.carry(flow.linear(X)[0])[0]
-        core.start_dither()
+        core.start_dither(0.5)
         dithered = core.carry(flow.linear(X)[0])[0]
         assert_array_equal(core.carry(flow.linear(X)[0])[0], dithered)
         assert_allclose(flow.inverse(flow(X)[0]), X, atol=1e-9)
-        hidden = dithered - plain
+        # The label's own column is left clear.
+        assert_array_equal(dithered[:, 0], plain[:, 0])
+        hidden = (dithered - plain)[:, 1:]
         # As large as announced, and without a trend in the column it hides.
-        assert_allclose(hidden.std(0), DITHER, rtol=0.1)
+        assert_allclose(hidden.std(0), 0.5 * DITHER, rtol=0.1)
         assert np.abs(np.corrcoef(np.hstack([plain, hidden]).T)[:n_carried, n_carried:]).max() < 0.2
         nudged = X.clone()
         nudged[:, 0] += torch.linspace(0.05, 0.5, len(X))
         moved = core.carry(flow.linear(nudged)[0])[0] - dithered
-        assert moved.std(0).min() > DITHER
+        assert moved[:, 1:].std(0).min() > 0.5 * DITHER
 
 
-def test_a_single_column_has_no_dither():
-    X, start, core = one_hot_flow(1)
-    flow = LatentFlow(LinearMap(start), core).double().eval()
-    X = torch.as_tensor(X)
+def test_the_columns_of_a_many_class_label_are_dithered_a_little():
+    layout = make_layout(9, 3, (1,), 3)
+    core = make_flow(layout)[0].core
+    core.start_dither(1.0)
+    assert_allclose(core.carried_dither.size, [LABEL_DITHER] * 3)
+
+
+def test_a_rest_that_is_handed_on_is_dithered_by_the_sensitive_axes():
+    layout = make_layout(12, 1, (1,), 11)
+    core = make_flow(layout)[0].core.double().eval()
+    w = torch.randn(4000, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        plain = core.carry(flow.linear(X)[0])[0]
-        core.start_dither()
-        assert_array_equal(core.carry(flow.linear(X)[0])[0], plain)
+        plain = core(w)[0]
+        core.start_dither(1.0)
+        z = core(w)[0]
+        assert_allclose(core.inverse(z), w, atol=1e-9)
+        assert_array_equal(z[:, :2], plain[:, :2])
+        hidden = (z - plain)[:, 2:]
+        assert_allclose(hidden.std(0), DITHER, rtol=0.1)
+        # No wave looks like another, like its source or like what it hides.
+        correlation = np.corrcoef(np.hstack([hidden, z[:, 1:2], plain[:, 2:]]).T)[:10]
+    assert np.abs(correlation - np.eye(10, correlation.shape[1])).max() < 5 / np.sqrt(len(w))
+
+
+@pytest.mark.parametrize(("n_target", "n_handed_on", "widths"), [(1, 1, (1,)), (0, 8, (1,)), (1, 9, ())])
+def test_no_dither_on_a_single_column_without_a_label_or_without_attributes(n_target, n_handed_on, widths):
+    core = make_flow(make_layout(9, n_target, widths, n_handed_on))[0].core.double().eval()
+    w = torch.randn(50, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        plain = core(w)[0]
+        core.start_dither(1.0)
+        assert_array_equal(core(w)[0], plain)
+
+
+def test_strength_zero_has_no_dither():
+    X, start, core = one_hot_flow(3)
+    flow = LatentFlow(LinearMap(start), core).double().eval()
+    with torch.no_grad():
+        plain = flow(torch.as_tensor(X))[0]
+        core.start_dither(0.0)
+        assert_array_equal(flow(torch.as_tensor(X))[0], plain)
