@@ -71,7 +71,9 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     pos_label : object, default=None
         The favourable label, for "true_positive_rate_parity". None: 1 of {0, 1} or {-1, 1}, True of booleans.
     fairness_strength : float, default=1.0
-        Weight of the dependence penalty; 0 switches it off, useful values lie between 0 and about 4.
+        Weight of the dependence penalty, relative to how much X tells of the label; 0 switches it off, useful
+        values lie between 0 and about 4. With more than one column handed on, also the size of the noise on those
+        beside the label's.
     sensitive_columns : list of str or int, default=None
         Columns of X that are sensitive attributes. They never enter the network; a frame may lack them after
         ``fit``. Missing values are allowed in frames, as in ``sensitive_features``.
@@ -456,7 +458,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             core = CarrierFlow(layout, start, table, n_layers=self.n_layers, hidden_size=self.hidden_size)
         information = NO_LABEL_INFORMATION
         if target is not None:
-            information = linear_information(stats, blocks[0], label_design[train_rows])
+            # No more than without a label: on top of that a penalty takes more of the label than fairness asks for.
+            information = min(information, linear_information(stats, blocks[0], label_design[train_rows]))
         return LatentFlow(LinearMap(start), core).double(), information
 
     def _go_on(self, before):
