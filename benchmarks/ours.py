@@ -47,7 +47,10 @@ OUR_METHODS = {
     for method in (
         Method("fair latent", "representation", _grid(), fit_latent, supports_any),
         Method("fair latent, boosted scores in front", "representation", _grid(), fit_boosted, supports_label),
-        # A grid of one: it is there for its leakage.
+        # Grids of one: they are there for their leakage.
         Method("fair latent, 8 components", "representation", _grid(n_components=8)[-1:], fit_latent, supports_any),
+        Method(
+            "fair latent, all components", "representation", _grid(n_components=None)[-1:], fit_latent, supports_any
+        ),
     )
 }

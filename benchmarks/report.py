@@ -22,6 +22,8 @@ import matplotlib.pyplot as plt
 DISPARITY = {"demographic_parity": "dp", "equalized_odds": "eo"}
 WORDS = {"dp": "demographic parity difference", "eo": "equalized odds difference"}
 EG = {"LR": "ExponentiatedGradient (LR)", "boosting": "ExponentiatedGradient (boosting)"}
+# Label AUC on test rows below which a latent counts as collapsed.
+LOST = 0.55
 INTERVAL = "median [lowest, highest] over the seeds"
 
 
@@ -100,28 +102,51 @@ def shown(method):
     return f"{method} \\*" if METHODS[method].needs_attribute else method
 
 
+def rivalry(volumes, method, rivals):
+    """Of the rivals, the hardest on the seeds that both have: both medians, how many seeds, and its name; or None."""
+    best = None
+    for rival in rivals:
+        shared = volumes[[method, rival]].dropna()
+        if len(shared):
+            ours, theirs = shared.median()
+            if best is None or ours - theirs < best[0] - best[1]:
+                best = (ours, theirs, len(shared), rival)
+    return best
+
+
 def standing(found, method, downstream):
     """Where one of our methods stands against the representation peers and ExponentiatedGradient, cell by cell."""
-    lines = ["| set | constraint | seeds | ours | best representation peer | EG | above peers | at or above EG |",
-             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| set | constraint | ours (seeds) | ours against the hardest representation peer (shared seeds) | "
+             "against EG (shared seeds) | above peers | at or above EG |", "|---|---|---|---|---|---|---|"]  # fmt: skip
     behind = found[found.downstream.isin([downstream, "own"])]
     for (problem, constraint), cell in behind.groupby(["problem", "constraint"], sort=False):
-        seeds = cell.loc[cell.method == method, "seed"]
-        # Like with like: an unfinished run has more seeds of some methods than of others.
-        cell = cell[cell.seed.isin(seeds)]
-        medians = cell.groupby("method").hypervolume.median()
-        if method not in medians:
+        volumes = cell.pivot_table(index="seed", columns="method", values="hypervolume")
+        if method not in volumes:
             continue
         kinds = cell.groupby("method").kind.first()
-        peers = medians[(kinds == "representation") & ~medians.index.isin(list(OUR_METHODS))]
-        eg = medians.get(EG[downstream], np.nan)
-        best = f"{peers.max():.3f} {shown(peers.idxmax())}" if len(peers) else "-"
+        peers = [m for m in volumes if kinds[m] == "representation" and m not in OUR_METHODS]
+        peer = rivalry(volumes, method, peers)
+        eg = rivalry(volumes, method, [EG[downstream]] if EG[downstream] in volumes else [])
         lines.append(
-            f"| {problem} | {constraint} | {seeds.nunique()} | {medians[method]:.3f} | {best} | {eg:.3f} | "
-            f"{'yes' if len(peers) and medians[method] > peers.max() else 'no'} | "
-            f"{'-' if np.isnan(eg) else 'yes' if medians[method] >= eg else 'no'} |"
+            f"| {problem} | {constraint} | {volumes[method].median():.3f} ({volumes[method].count()}) | "
+            + (f"{peer[0]:.3f} : {peer[1]:.3f} {shown(peer[3])} ({peer[2]})" if peer else "-")
+            + (f" | {eg[0]:.3f} : {eg[1]:.3f} ({eg[2]})" if eg else " | -")
+            + (f" | {'yes' if peer[0] > peer[1] else 'no'}" if peer else " | -")
+            + (f" | {'yes' if eg[0] >= eg[1] else 'no'} |" if eg else " | - |")
         )
     return "\n".join(lines)
+
+
+def collapses(table):
+    """Cells of ours whose label's AUC on test rows is below 0.55 behind logistic regression, warned of or not."""
+    ours = table[table.method.isin(OUR_METHODS) & (table.downstream == "LR")]
+    ours = ours.assign(auc=pd.to_numeric(ours.auc, errors="coerce")).dropna(subset="auc")
+    lost = ours[ours.auc < LOST]
+    silent = lost[~lost.warnings.fillna("").str.contains("LabelLostWarning")]
+    text = [f"{len(ours)} fits; {len(lost)} of them below {LOST} in label AUC, {len(silent)} without a warning:", ""]
+    text += [f"- {row.problem}, {row.constraint}, {row.method}, {row.setting}, seed {row.seed}: {row.auc:.3f}"
+             for row in silent.itertuples()]  # fmt: skip
+    return "\n".join(text)
 
 
 def details(found):
@@ -241,6 +266,7 @@ def main():
             table_of = standing(found, method, downstream)
             parts += [f"## {method}, then {downstream}: median hypervolume", "", table_of, ""]
     parts += ["## The strength knob", "", "Means over seeds, logistic regression.", "", monotony(table), ""]
+    parts += ["## Collapse", "", collapses(table), ""]
     if (results / "leakage.csv").exists():
         leaks = pd.read_csv(results / "leakage.csv")
         parts += ["## Leakage on held-out latents (AUC)", "", leak_table(leaks), ""]

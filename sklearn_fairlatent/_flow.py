@@ -271,7 +271,9 @@ class CarrierFlow(nn.Module):
     smooth ramps of the columns.
 
     With more than one column handed on ``d`` is noise in training and, afterwards, a wave so fast in ``r`` that it
-    looks like noise (a dither): it hides what is finer, and the inverse stays exact. Before training ``d`` is 0.
+    looks like noise (a dither): it hides what is finer, and the inverse stays exact. A single label column is left
+    clear. Where the rest is handed on as well, ``u`` gets such waves of ``z_s``, if there are a label and attributes.
+    Before training all of them are 0.
 
     Parameters
     ----------

@@ -166,15 +166,11 @@ def moments(X, codes, rows):
     return Moments(mean, scale, correlation / n, cross / counts)
 
 
-# A label that X tells nothing of linearly may be told otherwise: it counts for at least this many nats.
-LEAST_INFORMATION = 0.05
-
-
 def linear_information(stats, columns, design):
     """How much X tells linearly of a label, in nats: ``-1/2 sum(log(1 - r^2))`` over the canonical correlations.
 
-    That is the mutual information if both are jointly Gaussian (Kay 1992, "Feature discovery through error-correction
-    learning", eq. 6). The squared correlations are adjusted for the number of columns.
+    That is the mutual information if both are jointly Gaussian (Cover and Thomas 2006, "Elements of Information
+    Theory", example 8.5.1, for every canonical pair). The squared correlations are adjusted for the number of columns.
 
     Parameters
     ----------
@@ -187,18 +183,17 @@ def linear_information(stats, columns, design):
     Returns
     -------
     float
-        At least ``LEAST_INFORMATION``.
+        At least 0.
     """
-    variance, vectors = np.linalg.eigh(stats.correlation)
-    kept = variance > NULL_VARIANCE * variance.max()
-    cross = (vectors[:, kept] / np.sqrt(variance[kept])).T @ stats.cross[:, columns]
-    spread, axes = np.linalg.eigh(np.cov(design, rowvar=False, bias=True).reshape(2 * design.shape[1:]))
-    told = spread > NULL_VARIANCE * spread.max()
-    squared = np.linalg.svd(cross @ (axes[:, told] / np.sqrt(spread[told])), compute_uv=False) ** 2
-    n_rows, n_kept = len(design), int(kept.sum())
-    left = (1 - squared) * (n_rows - 1) / max(1, n_rows - n_kept - 1)
+    inverse = np.linalg.pinv(stats.correlation, rcond=NULL_VARIANCE, hermitian=True)
+    rank = np.trace(inverse @ stats.correlation)
+    spread = np.atleast_2d(np.cov(design, rowvar=False, bias=True))
+    spread = np.linalg.pinv(spread, rcond=NULL_VARIANCE, hermitian=True)
+    cross = stats.cross[:, columns]
+    squared = np.linalg.eigvals(spread @ cross.T @ inverse @ cross).real
+    left = (1 - squared) * (len(design) - 1) / max(1, len(design) - rank - 1)
     # What is known without any error would count for infinitely much.
-    return max(LEAST_INFORMATION, float(-0.5 * np.log(np.clip(left, 1e-3, 1.0)).sum()))
+    return float(-0.5 * np.log(np.clip(left, 1e-3, 1.0)).sum())
 
 
 def _append_axes(axes, candidates, width):

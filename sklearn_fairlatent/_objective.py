@@ -14,8 +14,9 @@ from ._losses import dependence, design_loss, gaussian_nll, label_loss, random_d
 # Weight of the dependence measure at fairness_strength=1, per nat that X tells of the label: so a strength trades the
 # same share of it for the same fairness on every data set (docs/design_notes.md, "The weight of the penalty").
 UNIT_STRENGTH = 50.0
-# Without a label the penalty counts as with one of which X tells this many nats.
-NO_LABEL_INFORMATION = 0.25
+# It counts as one of which X tells no fewer and no more nats than these, without a label as the latter: what is told
+# otherwise than linearly should not count as nothing, and a penalty above that takes more of the label than it needs.
+LABEL_INFORMATION = (0.05, 0.25)
 # The likelihood needs no large batches: every eighth row of a full one is enough.
 LIKELIHOOD_ROWS = 256
 N_DIRECTIONS = 32
@@ -33,7 +34,7 @@ class Task:
     n_scores: int
     comparison_weights: np.ndarray
     strength: float
-    information: float = NO_LABEL_INFORMATION  # nats that X tells of the label
+    information: float = LABEL_INFORMATION[1]  # nats that X tells of the label
 
 
 def describe_task(target, label, variables, attributes, strata, strength):

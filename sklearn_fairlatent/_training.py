@@ -237,17 +237,15 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
 
     net = _net(model, layout, task, codes, len(train_rows), held_out, schedule, generator)
     net.initialize()
-    start = copy.deepcopy(model.core.state_dict())
-    start_loss = _held_out_loss(net, held_out)
     if isinstance(model.core, CarrierFlow):
         model.core.start_dither(task.strength)
+    start = copy.deepcopy(model.core.state_dict())
+    start_loss = _held_out_loss(net, held_out)
     net.partial_fit(LatentRows(inputs, codes, train_rows), y=None)
     calibrate(model.core, w)
     improved = _held_out_loss(net, held_out) <= start_loss  # False for a loss that is no number
     if not improved:
         model.core.load_state_dict(start)
-        if isinstance(model.core, CarrierFlow):
-            model.core.start_dither(task.strength)
     flow.core.load_state_dict(model.core.state_dict())
     flow.to(schedule.device).eval()
     for parameter in flow.parameters():

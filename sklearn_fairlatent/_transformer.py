@@ -23,7 +23,7 @@ from ._encoding import Encoding
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
 from ._latent import LatentLayout, linear_information, linear_start, moments, row_chunks, sample_rows
-from ._objective import NO_LABEL_INFORMATION, describe_task
+from ._objective import LABEL_INFORMATION, describe_task
 from ._parameters import check_parameters
 from ._rows import FLOATS, RowsMixin
 from ._training import Schedule, chance_auc, reproducible, train
@@ -456,10 +456,11 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             smooth = not is_exact(layout, start)
             table = describe_columns(E, sample_rows(train_rows, STEP_SAMPLE, rng), all_designs, smooth=smooth)
             core = CarrierFlow(layout, start, table, n_layers=self.n_layers, hidden_size=self.hidden_size)
-        information = NO_LABEL_INFORMATION
+        information = LABEL_INFORMATION[1]
         if target is not None:
-            # No more than without a label: on top of that a penalty takes more of the label than fairness asks for.
-            information = min(information, linear_information(stats, blocks[0], label_design[train_rows]))
+            information = float(
+                np.clip(linear_information(stats, blocks[0], label_design[train_rows]), *LABEL_INFORMATION)
+            )
         return LatentFlow(LinearMap(start), core).double(), information
 
     def _go_on(self, before):

@@ -163,15 +163,15 @@ def test_linear_information_is_unmoved_by_an_invertible_linear_map_of_X(kind):
     mixed = np.column_stack([mixed, mixed[:, 0], np.ones(500)])
     found = [linear_information(moments(Z, codes, np.arange(500)), columns, y) for Z in (X, mixed)]
     assert found[1] == pytest.approx(found[0], rel=1e-9)
-    assert found[0] > 2 * _latent.LEAST_INFORMATION
+    assert found[0] > 0.1
 
 
-def test_linear_information_of_noise_and_of_a_copy_is_bounded():
+def test_linear_information_of_noise_and_of_a_copy():
     rng = np.random.RandomState(0)
     X = rng.standard_normal((300, 20))
     noise = rng.standard_normal((300, 1))
     rows = np.arange(300)
-    assert linear_information(moments(X, noise, rows), slice(0, 1), noise) == _latent.LEAST_INFORMATION
+    assert 0 <= linear_information(moments(X, noise, rows), slice(0, 1), noise) < 0.05
     assert linear_information(moments(X, X[:, :1], rows), slice(0, 1), X[:, :1]) == pytest.approx(0.5 * np.log(1000))
 
 

@@ -53,7 +53,8 @@ def test_agrees_with_the_pairwise_formula():
             values = [naive(z, members[rows, k]) for z in (Z[rows] @ directions).T]
             expected += weight * np.mean([v for v, _ in values]) / (1 + NOISE * values[0][1])
     found = measure(Z, members, strata=strata, weights=weights, directions=directions)
-    assert_allclose(found, expected / 2 * 2, rtol=1e-9)  # a mean over the two strata, times the width
+    # A mean over the two strata, times the width.
+    assert_allclose(found, expected / 2 * Z.shape[1], rtol=1e-9)
 
 
 # Independence, and the kinds of dependence
