@@ -200,6 +200,8 @@ def monotony(table):
     for (problem, constraint, method), part in ours.groupby(["problem", "constraint", "method"], sort=False):
         measure = DISPARITY[constraint]
         means = part.groupby("index")[[f"test_{measure}", "test_utility"]].mean()
+        if len(means) == 1:
+            continue
         gaps = means[f"test_{measure}"].to_numpy()
         text.append(
             f"| {problem} | {constraint} | {method} | {', '.join(f'{v:.3f}' for v in gaps)} | "

@@ -174,6 +174,8 @@ def cells(problems, methods, constraints, seeds, quick):
                     if not method.supports(about.task, constraint, about.sensitive.shape[1]):
                         continue
                     last = len(method.grid) - 1
+                    if (method.grid[last].get("n_components") or 0) > about.X.shape[1] - about.sensitive.shape[1]:
+                        continue  # more columns than there are
                     for index in sorted({0, last}) if quick else range(last + 1):
                         yield name, constraint, method_name, index, seed
 
