@@ -241,6 +241,9 @@ class Dither(nn.Module):
         Columns that make the waves, and columns that they are for.
     """
 
+    size: torch.Tensor
+    waves: torch.Tensor
+
     def __init__(self, n_source, n_columns):
         super().__init__()
         self.register_buffer("size", torch.zeros(n_columns))
@@ -249,10 +252,9 @@ class Dither(nn.Module):
         self.register_buffer("waves", FREQUENCY * (1 + FREQUENCY_STEP * steps))
 
     def forward(self, source):
-        size: Any = self.size  # a tensor, which a type checker cannot know of a buffer
         if self.training:
-            return size * torch.randn(len(source), len(size), device=source.device)
-        return size * 2**0.5 * torch.sin(source @ self.waves)
+            return self.size * torch.randn(len(source), len(self.size), device=source.device)
+        return self.size * 2**0.5 * torch.sin(source @ self.waves)
 
 
 class CarrierFlow(nn.Module):
