@@ -6,7 +6,7 @@ from peers import Method
 
 from sklearn_fairlatent import FairLatentTransformer, OutOfFoldScores
 
-STRENGTHS = (0.0, 0.02, 0.06, 0.2, 0.5, 1.0)
+STRENGTHS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass

@@ -79,6 +79,11 @@ def thinned(problem, n_rows):
     )
 
 
+def probed_within(task, constraint, y):
+    """The labels within which the attribute is read, for :func:`measuring.leakage`."""
+    return y if constraint == "equalized_odds" and task == "binary" else None
+
+
 def run_cell(name, constraint, method_name, index, seed, quick):
     """Fit one setting on one split; rows for both result files."""
     problem = load(name)
@@ -111,7 +116,7 @@ def run_cell(name, constraint, method_name, index, seed, quick):
                 ranked = quality(model, Z["test"], test.y, problem.task)
                 outcomes.append({**key, "downstream": model_name, **about, **flat(scores), "auc": ranked})
         if index == len(method.grid) - 1:
-            within = test.y if constraint == "equalized_odds" and problem.task == "binary" else None
+            within = probed_within(problem.task, constraint, test.y)
             for attribute in test.sensitive:
                 values = test.sensitive[attribute].to_numpy()
                 panel = leakage(Z["test"], values, seed, within)

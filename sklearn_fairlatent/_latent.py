@@ -196,6 +196,20 @@ def linear_information(stats, columns, design):
     return float(-0.5 * np.log(np.clip(left, 1e-3, 1.0)).sum())
 
 
+def linear_scores(stats, columns, X):
+    """The least-squares prediction of a label from the rows ``X``, without its mean: shape (len(X), n_columns).
+
+    Parameters
+    ----------
+    stats : Moments
+    columns : slice
+        Columns of ``stats.cross`` for the label.
+    X : array of shape (n, n_features)
+    """
+    inverse = np.linalg.pinv(stats.correlation, rcond=NULL_VARIANCE, hermitian=True)
+    return (X - stats.mean) / stats.scale @ (inverse @ stats.cross[:, columns])
+
+
 def _append_axes(axes, candidates, width):
     """Add ``width`` orthonormal columns to ``axes``: the leading directions of ``candidates`` outside its span.
 

@@ -11,12 +11,13 @@ from ._batches import Codes
 from ._flow import CarrierFlow
 from ._losses import dependence, design_loss, gaussian_nll, label_loss, random_directions
 
-# Weight of the dependence measure at fairness_strength=1, per nat that X tells of the label: so a strength trades the
-# same share of it for the same fairness on every data set (docs/design_notes.md, "The weight of the penalty").
-UNIT_STRENGTH = 50.0
-# It counts as one of which X tells no fewer and no more nats than these, without a label as the latter: what is told
-# otherwise than linearly should not count as nothing, and a penalty above that takes more of the label than it needs.
+# Weight of the dependence measure at fairness_strength=1, in units of the exchange rate.
+UNIT_STRENGTH = 12.5
+# Bounds of the two parts of the exchange rate. What X tells of the label counts as no fewer and no more nats than
+# these: what is told otherwise than linearly should not count as nothing, and a penalty above that takes more of the
+# label than it needs. The dependence of the label counts as no less than the noise of a small data set.
 LABEL_INFORMATION = (0.05, 0.25)
+LABEL_DEPENDENCE = (0.08, 0.5)
 # The likelihood needs no large batches: every eighth row of a full one is enough.
 LIKELIHOOD_ROWS = 256
 N_DIRECTIONS = 32
@@ -34,7 +35,7 @@ class Task:
     n_scores: int
     comparison_weights: np.ndarray
     strength: float
-    information: float = LABEL_INFORMATION[1]  # nats that X tells of the label
+    exchange_rate: float = 1.0  # nats of the label for a unit of dependence
 
 
 def describe_task(target, label, variables, attributes, strata, strength):
@@ -53,6 +54,35 @@ def describe_task(target, label, variables, attributes, strata, strength):
         kind = target.kind if target.kind == "continuous" else ("binary" if target.n_groups == 2 else "multiclass")
         n_scores = target.n_groups if kind == "multiclass" else 1
     return codes, Task(kind, n_scores, np.concatenate(weights) if weights else np.zeros(0), float(strength))
+
+
+def exchange_rate(information, scores, members, weights):
+    """Nats of the label that go with a unit of its dependence on the attributes, both as a linear map of X tells them.
+
+    It makes a strength trade the same share of the label's information for the same share of its dependence on
+    every data set (docs/design_notes.md, "The weight of the penalty"). The dependence is that of demographic parity
+    whatever the constraint: within the labels there is less of it, but a unit of that costs no more.
+
+    Parameters
+    ----------
+    information : float
+        Nats that X tells of the label.
+    scores : ndarray of shape (n, n_codes)
+        The label as a linear map of X predicts it.
+    members : ndarray of shape (n, n_comparisons)
+    weights : ndarray of shape (n_comparisons,)
+        As in :func:`~sklearn_fairlatent._losses.dependence`.
+
+    Returns
+    -------
+    float
+        Between 0.1 and 3.125; 1 without an attribute.
+    """
+    if not len(weights):
+        return 1.0
+    parts = (scores, members, weights, np.zeros(len(scores)), np.eye(scores.shape[1]))
+    dependent = float(dependence(*map(torch.as_tensor, parts))) / scores.shape[1]
+    return float(np.clip(information, *LABEL_INFORMATION) / np.clip(dependent, *LABEL_DEPENDENCE))
 
 
 class LatentModel(nn.Module):
@@ -167,7 +197,7 @@ class LatentLoss(nn.Module):
 
     def forward(self, terms, ramp):
         """Weighted sum of the terms; ``ramp`` in [0, 1] scales the penalty during warm-up."""
-        strength = ramp * UNIT_STRENGTH * self.task.information * self.task.strength
+        strength = ramp * UNIT_STRENGTH * self.task.exchange_rate * self.task.strength
         weights = {
             "label_loss": 1.0,
             "dependence": strength,

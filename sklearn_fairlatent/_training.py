@@ -38,7 +38,7 @@ FEWEST_EPOCHS = 4
 # The flow learns slower than the rest: at the full rate its outcome varied widely from seed to seed.
 FLOW_RATE = 0.3
 # A fit that goes on from another takes one in this many of the epochs.
-WARM_SHARE = 6
+WARM_SHARE = 12
 CALIBRATION_ROWS = 8192
 
 # torch's generator and every thread pool are process-wide, so fits in one process take turns.

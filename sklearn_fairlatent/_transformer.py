@@ -22,8 +22,8 @@ from ._counterfactual import BlockMap, requested_moves, wanted_codes
 from ._encoding import Encoding
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
-from ._latent import LatentLayout, linear_information, linear_start, moments, row_chunks, sample_rows
-from ._objective import LABEL_INFORMATION, describe_task
+from ._latent import LatentLayout, linear_information, linear_scores, linear_start, moments, row_chunks, sample_rows
+from ._objective import describe_task, exchange_rate
 from ._parameters import check_parameters
 from ._rows import FLOATS, RowsMixin
 from ._training import Schedule, chance_auc, reproducible, train
@@ -43,7 +43,7 @@ PRIVATE_STATE = (
     "_template",
     "_sensitive_positions",
     "_peak_dependence",
-    "_label_information",
+    "_exchange_rate",
 )
 
 
@@ -112,7 +112,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         the linear one it started from; 2,000 rows at most. With fewer than 20 the training rows are used.
     warm_start : bool, default=False
         True: ``fit`` goes on from the module of the last fit, on the same columns and attributes, with the penalty at
-        full weight from the first step and, where ``max_epochs="auto"``, a sixth of the epochs. For curves over
+        full weight from the first step and, where ``max_epochs="auto"``, a twelfth of the epochs. For curves over
         ``fairness_strength``; ``improved_on_start_`` then compares with the last fit.
     device : str, default="cpu"
         torch device.
@@ -320,10 +320,12 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             codes, task = describe_task(target, label, variables, attributes, strata, self.fairness_strength)
             warm = "flow_" in before
             if warm:
-                self.flow_, self._label_information = self._go_on(before), before["_label_information"]
+                self.flow_, self._exchange_rate = self._go_on(before), before["_exchange_rate"]
             else:
-                self.flow_, self._label_information = self._start(E, codes, target, label, train_rows, rng, constraint)
-            task.information = self._label_information
+                self.flow_, self._exchange_rate = self._start(
+                    E, codes, task, target, label, train_rows, rng, constraint
+                )
+            task.exchange_rate = self._exchange_rate
             self.history_, self.improved_on_start_ = train(
                 self.flow_,
                 self.latent_layout_,
@@ -434,8 +436,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         widths = (n_target, *widths, room - n_target)
         return LatentLayout(None if target is None else target.name, names, widths, int(n_handed_on))
 
-    def _start(self, E, codes, target, label, train_rows, rng, constraint):
-        """The untrained module, a closed-form linear map and couplings at the identity, and the nats of the label."""
+    def _start(self, E, codes, task, target, label, train_rows, rng, constraint):
+        """The untrained module, a closed-form linear map and couplings at the identity, and the exchange rate."""
         layout = self.latent_layout_
         label_design = np.zeros((len(E), 0)) if target is None else target.design(label)
         designs = [label_design, *codes.designs]
@@ -456,12 +458,13 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             smooth = not is_exact(layout, start)
             table = describe_columns(E, sample_rows(train_rows, STEP_SAMPLE, rng), all_designs, smooth=smooth)
             core = CarrierFlow(layout, start, table, n_layers=self.n_layers, hidden_size=self.hidden_size)
-        information = LABEL_INFORMATION[1]
+        rate = 1.0
         if target is not None:
-            information = float(
-                np.clip(linear_information(stats, blocks[0], label_design[train_rows]), *LABEL_INFORMATION)
-            )
-        return LatentFlow(LinearMap(start), core).double(), information
+            information = linear_information(stats, blocks[0], label_design[train_rows])
+            rows = sample_rows(train_rows, SUMMARY_ROWS, rng)
+            scores = linear_scores(stats, blocks[0], E[rows])
+            rate = exchange_rate(information, scores, codes.members[rows], task.comparison_weights)
+        return LatentFlow(LinearMap(start), core).double(), rate
 
     def _go_on(self, before):
         """The module of the last fit, to be trained further."""

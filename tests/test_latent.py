@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import LinearRegression
 
 from sklearn_fairlatent import _latent
 from sklearn_fairlatent._latent import (
@@ -12,6 +13,7 @@ from sklearn_fairlatent._latent import (
     Moments,
     _append_axes,
     linear_information,
+    linear_scores,
     linear_start,
     moments,
     row_chunks,
@@ -173,6 +175,17 @@ def test_linear_information_of_noise_and_of_a_copy():
     rows = np.arange(300)
     assert 0 <= linear_information(moments(X, noise, rows), slice(0, 1), noise) < 0.05
     assert linear_information(moments(X, X[:, :1], rows), slice(0, 1), X[:, :1]) == pytest.approx(0.5 * np.log(1000))
+
+
+def test_linear_scores_are_those_of_least_squares():
+    rng = np.random.RandomState(0)
+    X = rng.standard_normal((200, 4)) @ rng.standard_normal((4, 4)) + 3
+    # A column twice and one that is constant leave the prediction alone.
+    X = np.column_stack([X, X[:, 0], np.ones(200)])
+    y = np.eye(3)[rng.randint(0, 3, 200)]
+    codes = np.column_stack([rng.standard_normal(200), y])
+    expected = LinearRegression().fit(X, y).predict(X) - y.mean(axis=0)
+    assert_allclose(linear_scores(moments(X, codes, np.arange(200)), slice(1, 4), X), expected, atol=1e-9)
 
 
 def test_moments_of_codes_that_are_all_missing_are_zero():

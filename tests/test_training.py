@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import foldnorm
 from sklearn.metrics import r2_score, roc_auc_score
 from skorch.callbacks import Callback
 
@@ -18,7 +19,7 @@ from sklearn_fairlatent._attributes import Variable
 from sklearn_fairlatent._batches import MIN_HELD_OUT, BatchLoader, Codes, LatentRows, WhitenedRows, split_rows
 from sklearn_fairlatent._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns
 from sklearn_fairlatent._latent import LatentLayout, LinearStart, linear_start, moments
-from sklearn_fairlatent._objective import LatentLoss, LatentModel, Task, describe_task
+from sklearn_fairlatent._objective import LatentLoss, LatentModel, Task, describe_task, exchange_rate
 from sklearn_fairlatent._training import (
     DEFAULT_EPOCHS,
     FEWEST_EPOCHS,
@@ -267,14 +268,39 @@ def test_the_penalty_weighs_what_the_label_is_worth():
     loss = LatentLoss(task_of("binary", n_comparisons=1), LatentLayout("y", ("s",), (1, 1, 2), 1), torch.Generator())
     terms = {"label_loss": torch.tensor(0.5), "dependence": torch.tensor(0.1)}
 
-    def penalty(information, ramp):
-        loss.task.information = information
+    def penalty(rate, ramp):
+        loss.task.exchange_rate = rate
         return float(loss(terms, ramp)) - 0.5
 
-    assert penalty(0.2, 0.0) == 0
-    assert penalty(0.2, 1.0) == pytest.approx(2 * penalty(0.1, 1.0)) == pytest.approx(2 * penalty(0.2, 0.5))
-    # A block that is all attribute has a dependence of 1, which costs many times what the label is worth.
-    assert penalty(0.2, 1.0) / 0.1 > 20 * 0.2
+    assert penalty(2.0, 0.0) == 0
+    assert penalty(2.0, 1.0) == pytest.approx(2 * penalty(1.0, 1.0)) == pytest.approx(2 * penalty(2.0, 0.5))
+
+
+def scored_groups(shift, n=4000):
+    """Scores of two groups, ``shift`` standard deviations apart, with their memberships."""
+    members = (np.arange(n) % 2).astype(float)[:, None]
+    return np.random.RandomState(0).standard_normal((n, 1)) + shift * members, members
+
+
+def test_the_exchange_rate_is_information_over_dependence():
+    scores, members = scored_groups(1.0)
+    weights = np.ones(1)
+    rates = [exchange_rate(nats, scores, members, weights) for nats in (0.1, 0.2)]
+    assert rates[1] == pytest.approx(2 * rates[0])
+    # The energy distance of two normal groups one standard deviation apart, over the spread of their mixture.
+    between, within = foldnorm.mean(0.5**0.5, scale=2**0.5), 2 / np.pi**0.5
+    assert 0.2 / rates[1] == pytest.approx(4 * (between - within) / (between + within), rel=0.1)
+    # Neither the scale of the scores nor a second column with the same in it changes it.
+    for same in (100 * scores, np.column_stack([scores, scores])):
+        assert exchange_rate(0.1, same, members, weights) == pytest.approx(rates[0])
+
+
+def test_the_exchange_rate_has_bounds():
+    weights = np.ones(1)
+    far, none = scored_groups(20.0), scored_groups(0.0)
+    assert exchange_rate(0.0, *far, weights) == pytest.approx(0.1)
+    assert exchange_rate(9.0, *none, weights) == pytest.approx(0.25 / 0.08)
+    assert exchange_rate(9.0, far[0], np.zeros((4000, 0)), np.zeros(0)) == 1.0
 
 
 # The scores

@@ -75,15 +75,18 @@ def fitted(binary):
 # ---------------------------------------------------------------- fairness
 
 
-@pytest.mark.parametrize(("label", "expected"), [("noise", 0.05), ("copy", 0.25), (None, 0.25)])
-def test_the_penalty_counts_within_bounds_whatever_X_tells_of_the_label(label, expected):
+@pytest.mark.parametrize(
+    ("label", "bounds"), [("noise", (0.6, 0.7)), ("sex", (0.4, 0.6)), ("copy", (3.1, 3.2)), (None, (1, 1))]
+)
+def test_the_penalty_is_worth_what_X_tells_of_the_label_and_by_it_of_the_attribute(label, bounds):
     rng = np.random.RandomState(0)
     X, sex = rng.standard_normal((300, 5)), rng.randint(0, 2, 300)
-    y = {"noise": rng.randint(0, 2, 300), "copy": (X[:, 0] > 0).astype(int), None: None}[label]
+    X[:, 1] += 10 * sex
+    y = {"noise": rng.randint(0, 2, 300), "sex": sex, "copy": (X[:, 0] > 0).astype(int), None: None}[label]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fair = FairLatentTransformer(max_epochs=1, random_state=0).fit(X, y, sensitive_features=sex)
-    assert fair._label_information == expected
+    assert bounds[0] <= fair._exchange_rate <= bounds[1]
 
 
 def test_the_attribute_leaks_from_X_and_hardly_from_what_is_handed_on(binary, fitted):
