@@ -154,6 +154,23 @@ def chance_auc(members):
     return float(error * (2 + np.sqrt(2 * np.log(used.sum()))))
 
 
+def chance_utility(label, task):
+    """The highest :func:`utility` that a lost label has by chance: two standard errors above none.
+
+    Parameters
+    ----------
+    label : ndarray of shape (n,)
+    task : Task
+    """
+    n = len(label)
+    if task.kind == "continuous":
+        return float(2 / np.sqrt(3 * n))
+    counts = np.unique(label, return_counts=True)[1]
+    counts = counts[counts < n]
+    errors = np.sqrt((1 / counts + 1 / (n - counts)) / 12)
+    return float(0.5 + 2 * errors.mean()) if len(errors) else 0.5
+
+
 def calibrate(core, w):
     """Set the location and scale of the carried columns to those of the rows ``w``."""
     if not isinstance(core, CarrierFlow) or not core.n_carried:

@@ -26,7 +26,7 @@ from ._latent import LatentLayout, linear_information, linear_scores, linear_sta
 from ._objective import describe_task, exchange_rate
 from ._parameters import check_parameters
 from ._rows import FLOATS, RowsMixin
-from ._training import Schedule, chance_auc, reproducible, train
+from ._training import Schedule, chance_auc, chance_utility, reproducible, train
 
 # Rows whose latents give the groups' quantiles and the readouts.
 SUMMARY_ROWS = 20_000
@@ -495,8 +495,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         """Warn if the label was lost or the penalty changed nothing; the flags stay on the estimator."""
         last = self.history_[-1]
         utility = last.get("validation_utility")
-        # Two standard errors of an AUC under chance, 1 / sqrt(3 n) for balanced halves.
-        chance = (0.0 if task.kind == "continuous" else 0.5) + 2 / np.sqrt(3 * len(held_out_rows))
+        chance = chance_utility(codes.label[held_out_rows], task)
         self.label_lost_ = utility is not None and bool(utility <= chance)
         if self.label_lost_:
             warnings.warn(

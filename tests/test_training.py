@@ -318,6 +318,18 @@ def test_utility_of_two_classes_is_the_auc():
     assert utility(-label[:, None], label, task_of("binary")) == 0.0
 
 
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_chance_utility_is_what_one_noise_in_forty_exceeds(share):
+    rng = np.random.RandomState(0)
+    label = (np.arange(400) < 400 * share).astype(float)
+    found = [utility(rng.standard_normal((400, 1)), label, task_of("binary")) for _ in range(2000)]
+    chance = chance_utility(label, task_of("binary"))
+    assert 0.01 < np.mean(np.array(found) > chance) < 0.04
+    assert chance_utility(np.ones(400), task_of("binary")) == 0.5
+    # The AUC of three classes is a mean of three.
+    assert 0.5 < chance_utility(np.arange(400) % 3, task_of("multiclass", 3)) < 0.6
+
+
 def test_utility_of_many_classes_is_the_macro_auc():
     rng = np.random.default_rng(0)
     label, scores = np.arange(60) % 3, rng.normal(size=(60, 3))
