@@ -27,6 +27,7 @@ from sklearn_fairlatent._training import (
     Schedule,
     adversary_auc,
     calibrate,
+    chance_utility,
     reproducible,
     train,
     utility,
