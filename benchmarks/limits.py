@@ -1,7 +1,7 @@
 """How much of the label X tells beside the attribute: cross-fitted boosting scores of both, on the binary tables.
 
-Printed per set: the nats that X tells linearly of the label, by which the penalty is weighed; AUC of a score of the
-label and of a score of the attribute, their correlation, and the AUC of the label's score ranked among rows that the
+Printed per set: the nats that X tells linearly of the label and their exchange rate, which weighs the penalty; AUC of a
+score of the label and of a score of the attribute, their correlation, and the AUC of the label's score ranked among rows that the
 other score cannot tell apart. That ranking is one way to keep the label without the attribute, from X alone; it is no
 upper bound, since what tells nothing of the attribute may still move with its score, but where it is near 0.5 the two
 are nearly one and the same in X.
@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from tradeoff import label_codes
 
-from sklearn_fairlatent._latent import linear_information, moments
+from sklearn_fairlatent._latent import linear_information, linear_scores, moments
+from sklearn_fairlatent._objective import exchange_rate
 
 SETS = ("german-sex", "german-age", "compas-race", "law-race", "adult-sex", "adult-race")
 BINS = 40
@@ -31,20 +32,23 @@ def score(X, codes):
 
 def main():
     print(versions(), f"seed {SEED}")
-    print("| set | nats | label | attribute | correlation | label, beside the attribute | attribute, read from that |")
-    print("|---|---|---|---|---|---|---|")
+    print("| set | nats | rate | label | attribute | correlation | label, beside the attribute | attribute, read from that |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in SETS:
         problem = load(name)
         label = label_codes(problem)
         values = problem.sensitive.iloc[:, 0].to_numpy()
         attribute = (values == np.unique(values)[0]).astype(int)
         codes = label[:, None].astype(float)
-        nats = linear_information(moments(problem.X, codes, np.arange(len(codes))), slice(0, 1), codes)
+        stats = moments(problem.X, codes, np.arange(len(codes)))
+        nats = linear_information(stats, slice(0, 1), codes)
+        scores = linear_scores(stats, slice(0, 1), problem.X)
+        rate = exchange_rate(nats, scores, attribute[:, None].astype(float), np.ones(1))
         of_label, of_attribute = score(problem.X, label), score(problem.X, attribute)
         edges = np.quantile(of_attribute, np.linspace(0, 1, BINS + 1)[1:-1])
         ranks = pd.Series(of_label).groupby(np.digitize(of_attribute, edges)).rank(pct=True)
         print(
-            f"| {name} | {nats:.3f} | "
+            f"| {name} | {nats:.3f} | {rate:.2f} | "
             f"{roc_auc_score(label, of_label):.3f} | {roc_auc_score(attribute, of_attribute):.3f} | "
             f"{np.corrcoef(of_label, of_attribute)[0, 1]:.2f} | {roc_auc_score(label, ranks):.3f} | "
             f"{roc_auc_score(attribute, ranks):.3f} |"
