@@ -1,10 +1,10 @@
 """How much of the label X tells beside the attribute: cross-fitted boosting scores of both, on the binary tables.
 
 Printed per set: the nats that X tells linearly of the label and their exchange rate, which weighs the penalty; AUC of a
-score of the label and of a score of the attribute, their correlation, and the AUC of the label's score ranked among rows that the
-other score cannot tell apart. That ranking is one way to keep the label without the attribute, from X alone; it is no
-upper bound, since what tells nothing of the attribute may still move with its score, but where it is near 0.5 the two
-are nearly one and the same in X.
+score of the label and of a score of the attribute, their correlation, and the AUC of the label's score ranked among
+rows that the other score cannot tell apart. That ranking is one way to keep the label without the attribute, from X
+alone; it is no upper bound, since what tells nothing of the attribute may still move with its score, but where it is
+near 0.5 the two are nearly one and the same in X.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def score(X, codes):
 
 def main():
     print(versions(), f"seed {SEED}")
-    print("| set | nats | rate | label | attribute | correlation | label, beside the attribute | attribute, read from that |")
+    print("| set | nats | rate | label | attribute | correlation | label beside that | attribute read from it |")
     print("|---|---|---|---|---|---|---|---|")
     for name in SETS:
         problem = load(name)
