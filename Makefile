@@ -23,6 +23,7 @@ demo: $(VENV)/.installed  ## Fair latent of the Adult data: scores and three cou
 
 bench: $(VENV)/.installed-bench  ## Headline on Adult, trade-off against the peers, cost, speed; BENCH_ARGS=--quick for a short run
 	$(PY) benchmarks/adult.py $(BENCH_ARGS)
+	$(PY) benchmarks/goals.py $(BENCH_ARGS)
 	$(PY) benchmarks/tradeoff.py $(BENCH_ARGS)
 	$(PY) benchmarks/chance.py $(BENCH_ARGS)
 	$(PY) benchmarks/report.py $(BENCH_ARGS)
