@@ -14,7 +14,7 @@ class MissingSensitiveWarning(UserWarning):
 
 
 class LabelLostWarning(UserWarning):
-    """The handed-on block predicts the label no better than chance on held-out rows."""
+    """The handed-on block tells nothing of the label, or little of what it told before the penalty."""
 
 
 class PenaltyIneffectiveWarning(UserWarning):

@@ -29,7 +29,7 @@ DROPOUT = 0.2
 # this standard deviation times the strength in training, and a wave of sqrt(2) this amplitude and of this frequency
 # afterwards, hide what is finer; a column's own deviation is 1. The label's columns hold little else, and a single one
 # is left clear (docs/design_notes.md, "More than one column").
-DITHER = 2.0
+DITHER = 4.0
 LABEL_DITHER = 0.15
 FREQUENCY = 100.0
 FREQUENCY_STEP = 0.05

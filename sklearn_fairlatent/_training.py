@@ -37,8 +37,10 @@ DEFAULT_STEPS = 600
 FEWEST_EPOCHS = 4
 # The flow learns slower than the rest: at the full rate its outcome varied widely from seed to seed.
 FLOW_RATE = 0.3
-# A fit that goes on from another takes one in this many of the epochs.
-WARM_SHARE = 12
+# A fit that goes on from another takes one in this many of the epochs, but enough for a few steps: shorter ones often
+# end worse than they began (docs/design_notes.md, "Warm starts").
+WARM_SHARE = 16
+WARM_STEPS = 24
 CALIBRATION_ROWS = 8192
 
 # torch's generator and every thread pool are process-wide, so fits in one process take turns.
@@ -222,7 +224,7 @@ class Schedule:
             epochs = int(np.clip(np.sqrt(n_rows / 10), *TABLE_EPOCHS)) if of_table else DEFAULT_EPOCHS
             epochs = min(epochs, max(FEWEST_EPOCHS, -(-DEFAULT_STEPS // steps)))
             if self.warm:
-                epochs = -(-epochs // WARM_SHARE)
+                epochs = min(epochs, max(-(-epochs // WARM_SHARE), -(-WARM_STEPS // steps)))
         return batch_size, epochs, steps
 
 

@@ -28,12 +28,16 @@ from ._parameters import check_parameters
 from ._rows import FLOATS, RowsMixin
 from ._training import Schedule, chance_auc, chance_utility, reproducible, train
 
-# Rows whose latents give the groups' quantiles and the readouts.
-SUMMARY_ROWS = 20_000
+# Rows whose latents give the groups' quantiles and the neutral latent; a tenth of a warm fit's time on Adult.
+SUMMARY_ROWS = 10_000
+# Rows that tell the exchange rate.
+RATE_ROWS = 20_000
 # Rows that choose the steps of the columns.
 STEP_SAMPLE = 50_000
 # Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
 MAP_ROWS = 2048
+# A hand-on that keeps less than this share of what it told of the label at its best has lost it.
+LABEL_SHARE = 0.25
 # Fitted state that is not public.
 PRIVATE_STATE = (
     "_target",
@@ -43,6 +47,7 @@ PRIVATE_STATE = (
     "_template",
     "_sensitive_positions",
     "_peak_dependence",
+    "_peak_utility",
     "_exchange_rate",
 )
 
@@ -112,8 +117,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         the linear one it started from; 2,000 rows at most. With fewer than 20 the training rows are used.
     warm_start : bool, default=False
         True: ``fit`` goes on from the module of the last fit, on the same columns and attributes, with the penalty at
-        full weight from the first step and, where ``max_epochs="auto"``, a twelfth of the epochs. For curves over
-        ``fairness_strength``; ``improved_on_start_`` then compares with the last fit.
+        full weight from the first step and, where ``max_epochs="auto"``, a sixteenth of the epochs, but at least 24
+        steps. For curves over ``fairness_strength``; ``improved_on_start_`` then compares with the last fit.
     device : str, default="cpu"
         torch device.
     n_threads : int, default=1
@@ -137,7 +142,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     trained_without_sensitive_ : bool
         True if ``fit`` saw no sensitive attribute: nothing about this latent is fair.
     label_lost_ : bool
-        True if the handed-on block predicts held-out labels at chance level.
+        True if the handed-on block predicts held-out labels at chance level, or keeps less than a quarter of what it
+        told of them at its best, which is before the penalty is at full weight (AUC above 0.5, or R2).
     penalty_ineffective_ : bool
         True if the adversary reads the attributes as well as before the penalty.
     classes_ : ndarray of shape (n_classes,)
@@ -343,7 +349,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if target is not None and target.kind == "groups":
             self.classes_ = target.categories
         self.trained_without_sensitive_ = not variables
-        self._judge(task, codes, held_out_rows, before.get("_peak_dependence", 0.0))
+        self._judge(task, codes, held_out_rows, before)
 
     def _schedule(self, warm):
         return Schedule(
@@ -461,7 +467,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         rate = 1.0
         if target is not None:
             information = linear_information(stats, blocks[0], label_design[train_rows])
-            rows = sample_rows(train_rows, SUMMARY_ROWS, rng)
+            rows = sample_rows(train_rows, RATE_ROWS, rng)
             scores = linear_scores(stats, blocks[0], E[rows])
             rate = exchange_rate(information, scores, codes.members[rows], task.comparison_weights)
         return LatentFlow(LinearMap(start), core).double(), rate
@@ -491,23 +497,32 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             if self.latent_layout_.width(variable.name)
         }
 
-    def _judge(self, task, codes, held_out_rows, peak_before):
-        """Warn if the label was lost or the penalty changed nothing; the flags stay on the estimator."""
+    def _judge(self, task, codes, held_out_rows, before):
+        """Warn if the label was lost or the penalty changed nothing; the flags stay on the estimator.
+
+        Both compare with the peak, which lies before the penalty is at full weight, or in the fit that this one goes
+        on from.
+        """
         last = self.history_[-1]
         utility = last.get("validation_utility")
         chance = chance_utility(codes.label[held_out_rows], task)
-        self.label_lost_ = utility is not None and bool(utility <= chance)
+        none = 0.0 if task.kind == "continuous" else 0.5
+        utilities = [epoch["validation_utility"] for epoch in self.history_ if "validation_utility" in epoch]
+        self._peak_utility = max([before.get("_peak_utility", none), *utilities])
+        enough = max(chance, none + LABEL_SHARE * (self._peak_utility - none))
+        self.label_lost_ = utility is not None and bool(utility <= enough)
         if self.label_lost_:
             warnings.warn(
-                f"The handed-on block lost the label: utility {utility:.3f}, chance is up to {chance:.3f}. "
-                "Lower fairness_strength, raise n_components, or check that X predicts y at all.",
+                f"The handed-on block lost the label: utility {utility:.3f}, its best was {self._peak_utility:.3f}, "
+                f"chance is up to {chance:.3f}. Lower fairness_strength, raise n_components, or check that X predicts "
+                "y at all.",
                 LabelLostWarning,
                 stacklevel=4,
             )
         readable = last.get("adversary_auc", 0.5)
         noise = chance_auc(codes.members[held_out_rows])
-        # The peak lies before the penalty is at full weight, or in the fit that this one goes on from.
-        self._peak_dependence = max([peak_before, *(epoch.get("valid_dependence", 0.0) for epoch in self.history_)])
+        dependences = [epoch.get("valid_dependence", 0.0) for epoch in self.history_]
+        self._peak_dependence = max([before.get("_peak_dependence", 0.0), *dependences])
         self.penalty_ineffective_ = bool(
             self.fairness_strength > 0
             and readable > 0.5 + noise
