@@ -119,6 +119,7 @@ def standing(found, method, downstream):
     lines = ["| set | constraint | ours (seeds) | ours against the hardest representation peer (shared seeds) | "
              "against EG (shared seeds) | above peers | at or above EG |", "|---|---|---|---|---|---|---|"]  # fmt: skip
     behind = found[found.downstream.isin([downstream, "own"])]
+    wins = {"peers": [], "EG": []}
     for (problem, constraint), cell in behind.groupby(["problem", "constraint"], sort=False):
         volumes = cell.pivot_table(index="seed", columns="method", values="hypervolume")
         if method not in volumes:
@@ -127,13 +128,17 @@ def standing(found, method, downstream):
         peers = [m for m in volumes if kinds[m] == "representation" and m not in OUR_METHODS]
         peer = rivalry(volumes, method, peers)
         eg = rivalry(volumes, method, [EG[downstream]] if EG[downstream] in volumes else [])
+        wins["peers"] += [peer[0] > peer[1]] if peer else []
+        wins["EG"] += [eg[0] >= eg[1]] if eg else []
         lines.append(
             f"| {problem} | {constraint} | {volumes[method].median():.3f} ({volumes[method].count()}) | "
             + (f"{peer[0]:.3f} : {peer[1]:.3f} {shown(peer[3])} ({peer[2]})" if peer else "-")
             + (f" | {eg[0]:.3f} : {eg[1]:.3f} ({eg[2]})" if eg else " | -")
-            + (f" | {'yes' if peer[0] > peer[1] else 'no'}" if peer else " | -")
-            + (f" | {'yes' if eg[0] >= eg[1] else 'no'} |" if eg else " | - |")
+            + (f" | {'yes' if wins['peers'][-1] else 'no'}" if peer else " | -")
+            + (f" | {'yes' if wins['EG'][-1] else 'no'} |" if eg else " | - |")
         )
+    counts = {rival: f"{sum(won)} of {len(won)} cells" for rival, won in wins.items()}
+    lines += ["", f"Above every representation peer in {counts['peers']}, at or above EG in {counts['EG']}."]
     return "\n".join(lines)
 
 

@@ -60,7 +60,7 @@ class BareLoop:
     def run(self, epochs):
         model, layout, task, codes, n_rows, held_out, schedule = self.args
         model = copy.deepcopy(model).train()
-        batch_size, _, steps = schedule.resolve(n_rows)
+        batch_size, _, steps = schedule.resolve(n_rows, of_table=getattr(model.core, "exact", False))
         generator = torch.Generator().manual_seed(0)
         rows = np.setdiff1d(np.arange(len(codes.label)), held_out.rows)
         loader = _batches.BatchLoader(_batches.LatentRows(held_out.inputs, codes, rows), batch_size, generator)

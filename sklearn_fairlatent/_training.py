@@ -42,6 +42,8 @@ FLOW_RATE = 0.3
 WARM_SHARE = 16
 WARM_STEPS = 24
 CALIBRATION_ROWS = 8192
+# A hand-on that keeps no more than this share of the AUC above 0.5, or its square of the R2, has lost the label.
+LABEL_SHARE = 0.25
 
 # torch's generator and every thread pool are process-wide, so fits in one process take turns.
 _FIT_LOCK = threading.RLock()
@@ -173,6 +175,20 @@ def chance_utility(label, task):
     return float(0.5 + 2 * errors.mean()) if len(errors) else 0.5
 
 
+def least_utility(best, label, task):
+    """The :func:`utility` up to which a label counts as lost: chance, or a small share of the best.
+
+    Parameters
+    ----------
+    best : float
+        The highest utility that there was, before the penalty took its part.
+    label : ndarray of shape (n,)
+    task : Task
+    """
+    none, share = (0.0, LABEL_SHARE**2) if task.kind == "continuous" else (0.5, LABEL_SHARE)
+    return max(chance_utility(label, task), none + share * (best - none))
+
+
 def calibrate(core, w):
     """Set the location and scale of the carried columns to those of the rows ``w``."""
     if not isinstance(core, CarrierFlow) or not core.n_carried:
@@ -237,6 +253,8 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
         One entry per epoch.
     improved : bool
         False if what it started from was better on the held-out rows and was put back.
+    utilities : tuple of float
+        :func:`utility` on the held-out rows of what it started from and of what is kept; NaN without a label.
     """
     generator = torch.Generator().manual_seed(seed)
     inputs = WhitenedRows(X, flow.linear)
@@ -259,12 +277,14 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
     if isinstance(model.core, CarrierFlow):
         model.core.start_dither(task.strength)
     start = copy.deepcopy(model.core.state_dict())
-    start_loss = _held_out_loss(net, held_out)
+    start_loss, start_utility = _held_out(net, held_out)
     net.partial_fit(LatentRows(inputs, codes, train_rows), y=None)
     calibrate(model.core, w)
-    improved = _held_out_loss(net, held_out) <= start_loss  # False for a loss that is no number
+    loss, kept_utility = _held_out(net, held_out)
+    improved = loss <= start_loss  # False for a loss that is no number
     if not improved:
         model.core.load_state_dict(start)
+        kept_utility = start_utility
     flow.core.load_state_dict(model.core.state_dict())
     flow.to(schedule.device).eval()
     for parameter in flow.parameters():
@@ -273,24 +293,28 @@ def train(flow, layout, task, X, codes, train_rows, held_out_rows, schedule, see
         {name: _plain(value) for name, value in epoch.items() if not name.endswith(("batches", "_best", "_count"))}
         for epoch in net.history.to_list()
     ]
-    return history, improved
+    return history, improved, (start_utility, kept_utility)
 
 
 def _plain(value):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _held_out_loss(net, dataset):
-    """Objective at full strength on the held-out rows, without the terms that only watch."""
+def _held_out(net, dataset):
+    """Objective at full strength on the held-out rows, without the terms that only watch, and the utility there."""
     net.module_.eval()
-    total = 0.0
+    total, scores = 0.0, []
     with torch.no_grad():
         for w, batch in BatchLoader(dataset, CALIBRATION_ROWS):
             outputs, batch = net.module_(w.to(net.device)), _to(batch, net.device)
             terms = net.criterion_.terms(outputs, batch, net.module_)
             terms.pop("adversary_loss", None)
             total += float(net.criterion_(terms, 1.0)) * len(w)
-    return total / len(dataset)
+            scores.append(outputs["scores"])
+    task, told = net.criterion_.task, float("nan")
+    if task.kind and np.isfinite(total):
+        told = utility(torch.cat(scores).cpu().double().numpy(), dataset.codes.label[dataset.rows], task)
+    return total / len(dataset), told
 
 
 def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):

@@ -26,9 +26,9 @@ from ._latent import LatentLayout, linear_information, linear_scores, linear_sta
 from ._objective import describe_task, exchange_rate
 from ._parameters import check_parameters
 from ._rows import FLOATS, RowsMixin
-from ._training import Schedule, chance_auc, chance_utility, reproducible, train
+from ._training import Schedule, chance_auc, chance_utility, least_utility, reproducible, train
 
-# Rows whose latents give the groups' quantiles and the neutral latent; a tenth of a warm fit's time on Adult.
+# Rows whose latents give the groups' quantiles, the readouts and the neutral latent: a tenth of a warm fit on Adult.
 SUMMARY_ROWS = 10_000
 # Rows that tell the exchange rate.
 RATE_ROWS = 20_000
@@ -36,8 +36,6 @@ RATE_ROWS = 20_000
 STEP_SAMPLE = 50_000
 # Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
 MAP_ROWS = 2048
-# A hand-on that keeps less than this share of what it told of the label at its best has lost it.
-LABEL_SHARE = 0.25
 # Fitted state that is not public.
 PRIVATE_STATE = (
     "_target",
@@ -118,7 +116,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     warm_start : bool, default=False
         True: ``fit`` goes on from the module of the last fit, on the same columns and attributes, with the penalty at
         full weight from the first step and, where ``max_epochs="auto"``, a sixteenth of the epochs, but at least 24
-        steps. For curves over ``fairness_strength``; ``improved_on_start_`` then compares with the last fit.
+        steps. For curves over ``fairness_strength``; ``improved_on_start_`` then compares with the last fit. Columns,
+        label and attributes must be the same.
     device : str, default="cpu"
         torch device.
     n_threads : int, default=1
@@ -142,8 +141,9 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     trained_without_sensitive_ : bool
         True if ``fit`` saw no sensitive attribute: nothing about this latent is fair.
     label_lost_ : bool
-        True if the handed-on block predicts held-out labels at chance level, or keeps less than a quarter of what it
-        told of them at its best, which is before the penalty is at full weight (AUC above 0.5, or R2).
+        True if the handed-on block predicts held-out labels at chance level, or keeps a quarter at most of the AUC
+        above 0.5 that it had at its best, before the penalty was at full weight or in the fits that ``warm_start`` goes
+        on from (a sixteenth of the R2 of a continuous label).
     penalty_ineffective_ : bool
         True if the adversary reads the attributes as well as before the penalty.
     classes_ : ndarray of shape (n_classes,)
@@ -332,7 +332,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
                     E, codes, task, target, label, train_rows, rng, constraint
                 )
             task.exchange_rate = self._exchange_rate
-            self.history_, self.improved_on_start_ = train(
+            self.history_, self.improved_on_start_, utilities = train(
                 self.flow_,
                 self.latent_layout_,
                 task,
@@ -349,7 +349,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if target is not None and target.kind == "groups":
             self.classes_ = target.categories
         self.trained_without_sensitive_ = not variables
-        self._judge(task, codes, held_out_rows, before)
+        self._judge(task, codes, held_out_rows, utilities, before)
 
     def _schedule(self, warm):
         return Schedule(
@@ -497,25 +497,29 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
             if self.latent_layout_.width(variable.name)
         }
 
-    def _judge(self, task, codes, held_out_rows, before):
+    def _judge(self, task, codes, held_out_rows, utilities, before):
         """Warn if the label was lost or the penalty changed nothing; the flags stay on the estimator.
 
-        Both compare with the peak, which lies before the penalty is at full weight, or in the fit that this one goes
+        Both compare with the peak, which lies before the penalty is at full weight, or in the fits that this one goes
         on from.
         """
         last = self.history_[-1]
-        utility = last.get("validation_utility")
-        chance = chance_utility(codes.label[held_out_rows], task)
-        none = 0.0 if task.kind == "continuous" else 0.5
-        utilities = [epoch["validation_utility"] for epoch in self.history_ if "validation_utility" in epoch]
-        self._peak_utility = max([before.get("_peak_utility", none), *utilities])
-        enough = max(chance, none + LABEL_SHARE * (self._peak_utility - none))
-        self.label_lost_ = utility is not None and bool(utility <= enough)
+        label = codes.label[held_out_rows]
+        first, kept = utilities
+        found = [first, kept, *(epoch.get("validation_utility", np.nan) for epoch in self.history_)]
+        earlier = before.get("_target")
+        if earlier is not None and self._target is not None and earlier.kind == self._target.kind:
+            # Another label's best says nothing of this one.
+            same = np.array_equal(earlier.categories, self._target.categories)
+            found.append(before.get("_peak_utility", np.nan) if same else np.nan)
+        self._peak_utility = max((value for value in found if not np.isnan(value)), default=float("nan"))
+        self.label_lost_ = bool(task.kind and kept <= least_utility(self._peak_utility, label, task))
         if self.label_lost_:
+            remedy = "Lower fairness_strength, raise n_components, or check" if self.fairness_strength else "Check"
             warnings.warn(
-                f"The handed-on block lost the label: utility {utility:.3f}, its best was {self._peak_utility:.3f}, "
-                f"chance is up to {chance:.3f}. Lower fairness_strength, raise n_components, or check that X predicts "
-                "y at all.",
+                f"The handed-on block lost the label: utility {kept:.3f} on held-out rows; the best was "
+                f"{self._peak_utility:.3f}, chance is up to {chance_utility(label, task):.3f}. {remedy} that X "
+                "predicts y at all.",
                 LabelLostWarning,
                 stacklevel=4,
             )

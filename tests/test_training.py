@@ -19,7 +19,7 @@ from sklearn_fairlatent._attributes import Variable
 from sklearn_fairlatent._batches import MIN_HELD_OUT, BatchLoader, Codes, LatentRows, WhitenedRows, split_rows
 from sklearn_fairlatent._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns
 from sklearn_fairlatent._latent import LatentLayout, LinearStart, linear_start, moments
-from sklearn_fairlatent._objective import LatentLoss, LatentModel, Task, describe_task, exchange_rate
+from sklearn_fairlatent._objective import WIDE_FACTOR, LatentLoss, LatentModel, Task, describe_task, exchange_rate
 from sklearn_fairlatent._training import (
     DEFAULT_EPOCHS,
     FEWEST_EPOCHS,
@@ -28,6 +28,7 @@ from sklearn_fairlatent._training import (
     adversary_auc,
     calibrate,
     chance_utility,
+    least_utility,
     reproducible,
     train,
     utility,
@@ -172,6 +173,15 @@ def test_schedule_of_embeddings(n_rows, epochs):
     assert Schedule("auto", "auto", 1e-3, False, "cpu", 0).resolve(n_rows, of_table=False)[1] == epochs
 
 
+@pytest.mark.parametrize(
+    ("max_epochs", "n_rows", "epochs"),
+    [("auto", 25_000, 4), ("auto", 40_000, 2), ("auto", 1_800, 6), ("auto", 12, 10), (5, 25_000, 5)],
+)
+def test_schedule_of_a_fit_that_goes_on(max_epochs, n_rows, epochs):
+    schedule = Schedule(max_epochs, "auto", 1e-3, False, "cpu", 0, warm=True)
+    assert schedule.resolve(n_rows, of_table=True)[1] == epochs
+
+
 # Rows in batches
 
 
@@ -275,6 +285,10 @@ def test_the_penalty_weighs_what_the_label_is_worth():
 
     assert penalty(2.0, 0.0) == 0
     assert penalty(2.0, 1.0) == pytest.approx(2 * penalty(1.0, 1.0)) == pytest.approx(2 * penalty(2.0, 0.5))
+    alone = penalty(2.0, 1.0)
+    loss.layout = LatentLayout("y", ("s",), (1, 1, 2), 2)
+    assert WIDE_FACTOR > 1
+    assert penalty(2.0, 1.0) == pytest.approx(WIDE_FACTOR * alone)
 
 
 def scored_groups(shift, n=4000):
@@ -329,6 +343,16 @@ def test_chance_utility_is_what_one_noise_in_forty_exceeds(share):
     assert chance_utility(np.ones(400), task_of("binary")) == 0.5
     # The AUC of three classes is a mean of three.
     assert 0.5 < chance_utility(np.arange(400) % 3, task_of("multiclass", 3)) < 0.6
+
+
+def test_a_label_is_lost_at_chance_or_with_a_quarter_of_its_best():
+    label = (np.arange(4000) % 2).astype(float)
+    chance = chance_utility(label, task_of("binary"))
+    assert least_utility(0.9, label, task_of("binary")) == pytest.approx(0.6)
+    assert least_utility(0.51, label, task_of("binary")) == chance == least_utility(np.nan, label, task_of("binary"))
+    # A quarter of the correlation is a sixteenth of R2.
+    assert least_utility(0.8, label, task_of("continuous")) == pytest.approx(0.05)
+    assert least_utility(-1.0, label, task_of("continuous")) == chance_utility(label, task_of("continuous")) > 0
 
 
 def test_utility_of_many_classes_is_the_macro_auc():
@@ -522,7 +546,7 @@ PROBLEMS = [
 @pytest.mark.parametrize("kind", PROBLEMS, ids=repr)
 def test_train_records_every_term_and_leaves_a_working_flow(kind):
     problem = make_problem(**kind)
-    history, improved = run(problem)
+    history, improved, _ = run(problem)
     assert isinstance(improved, bool)
     assert [epoch["epoch"] for epoch in history] == [1, 2, 3]
     terms = {"likelihood"}
@@ -568,7 +592,7 @@ def test_a_memory_map_trains_to_the_same_bits(tmp_path):
 def test_the_penalty_lowers_the_dependence():
     found = {}
     for strength in (0.0, 1.0):
-        history, _ = run(make_problem(n=400, strength=strength), max_epochs=25)
+        history, *_ = run(make_problem(n=400, strength=strength), max_epochs=25)
         found[strength] = np.mean([epoch["valid_dependence"] for epoch in history[-3:]])
     assert found[0.0] > 0.05
     assert found[1.0] < 0.5 * found[0.0]
@@ -577,8 +601,10 @@ def test_the_penalty_lowers_the_dependence():
 def test_a_run_that_made_things_worse_is_taken_back():
     problem = make_problem()
     before = copy.deepcopy(problem["flow"])
-    history, improved = run(problem, lr=30.0)
+    history, improved, (first, kept) = run(problem, lr=30.0)
     assert not improved
+    # What is told of the label is that of the map that was put back.
+    assert first == kept > 0.6
     X = torch.as_tensor(problem["X"])
     # The calibration runs in float32 and sets the location and scale of the carrier; all else is as it was.
     for (name, trained), start in zip(problem["flow"].core.named_parameters(), before.core.parameters(), strict=True):
@@ -595,13 +621,13 @@ def test_a_run_whose_loss_is_no_number_is_taken_back():
             with torch.no_grad():
                 next(net.module_.core.parameters()).fill_(torch.nan)
 
-    _, improved = run(problem, net_params={"callbacks": [("ruin", Ruin())]})
+    _, improved, _ = run(problem, net_params={"callbacks": [("ruin", Ruin())]})
     assert not improved
     assert torch.isfinite(problem["flow"](torch.as_tensor(problem["X"]))[0]).all()
 
 
 def test_early_stopping_ends_early_and_keeps_the_best():
-    history, _ = run(make_problem(n=80), max_epochs=40, lr=0.1, early_stopping=True)
+    history, *_ = run(make_problem(n=80), max_epochs=40, lr=0.1, early_stopping=True)
     assert len(history) < 40
 
 
@@ -666,7 +692,7 @@ class Doubling(torch.nn.Module):
 def test_another_module_is_trained():
     problem = make_problem()
     problem["flow"].core = Doubling().double()
-    history, improved = run(problem)
+    history, improved, _ = run(problem)
     assert improved
     assert history[-1]["valid_loss"] < history[0]["valid_loss"] + 0.1
     assert problem["flow"].core.log_scale.abs().max() > 1e-3

