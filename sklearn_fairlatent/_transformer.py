@@ -116,8 +116,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     warm_start : bool, default=False
         True: ``fit`` goes on from the module of the last fit, on the same columns and attributes, with the penalty at
         full weight from the first step and, where ``max_epochs="auto"``, a sixteenth of the epochs, but at least 24
-        steps. For curves over ``fairness_strength``; ``improved_on_start_`` then compares with the last fit. Columns,
-        label and attributes must be the same.
+        steps (and never more than a cold fit). For curves over ``fairness_strength``; ``improved_on_start_`` then
+        compares with the last fit. Columns, label and attributes must be the same.
     device : str, default="cpu"
         torch device.
     n_threads : int, default=1
@@ -168,8 +168,10 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
     -----
     With ``y`` given and ``z_f`` what is handed on, ``fit`` minimises ::
 
-        loss(head(z_f), y) + 12 * fairness_strength * dependence(z_f, attributes [given y]) + likelihood of the rest
+        loss(head(z_f), y) + weight * fairness_strength * dependence(z_f, attributes [given y]) + likelihood of the rest
 
+    "weight" is 12.5 times the nats that X tells linearly of y over the dependence of that linear prediction on the
+    attributes (both within bounds), and half as much again if more than one column is handed on.
     "dependence" is a sliced energy distance, normalised by the block's spread and corrected for its finite-sample bias
     [2]_. The design is inspired by [1]_, whose loss is unpublished, and does not reproduce it.
 
