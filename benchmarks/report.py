@@ -137,8 +137,8 @@ def standing(found, method, downstream):
             + (f" | {'yes' if wins['peers'][-1] else 'no'}" if peer else " | -")
             + (f" | {'yes' if wins['EG'][-1] else 'no'} |" if eg else " | - |")
         )
-    counts = {rival: f"{sum(won)} of {len(won)} cells" for rival, won in wins.items()}
-    lines += ["", f"Above every representation peer in {counts['peers']}, at or above EG in {counts['EG']}."]
+    counts = {rival: f"{sum(won)} of the {len(won)} cells where one was measured" for rival, won in wins.items()}
+    lines += ["", f"Above every representation peer in {counts['peers']}; at or above EG in {counts['EG']}."]
     return "\n".join(lines)
 
 
