@@ -2,6 +2,7 @@
 
 Each finished cell (data set, constraint, method, setting, seed) is appended to ``results/tradeoff.csv``, its leakage to
 ``results/leakage.csv``; a killed run goes on where it stopped. `report.py` makes the tables and the plots.
+AIF360's LFR takes part where `aif360` is installed, best in an environment of its own beside the extra "bench".
 
 Options: --quick (few rows, one seed, two settings), --problems, --methods, --constraints, --seeds, --jobs.
 """

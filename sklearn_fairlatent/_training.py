@@ -359,7 +359,6 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
         callbacks.append(("progress", ProgressBar()))
     params = {
         "optimizer": torch.optim.AdamW,
-        "optimizer__foreach": True,  # the same bits, some percent faster with so many small tensors
         "optimizer__weight_decay": 1e-2,
         "optimizer__param_groups": [
             (f"{prefix}*", {"lr": rate * schedule.lr}) for prefix, rate in rates.items() if prefix
