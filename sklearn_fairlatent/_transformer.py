@@ -509,11 +509,10 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         label = codes.label[held_out_rows]
         first, kept = utilities
         found = [first, kept, *(epoch.get("validation_utility", np.nan) for epoch in self.history_)]
-        earlier = before.get("_target")
-        if earlier is not None and self._target is not None and earlier.kind == self._target.kind:
-            # Another label's best says nothing of this one.
-            same = np.array_equal(earlier.categories, self._target.categories)
-            found.append(before.get("_peak_utility", np.nan) if same else np.nan)
+        earlier, target = before.get("_target"), self._target
+        # Another label's best says nothing of this one.
+        if earlier and target and earlier.kind == target.kind and np.array_equal(earlier.categories, target.categories):
+            found.append(before["_peak_utility"])
         self._peak_utility = max((value for value in found if not np.isnan(value)), default=float("nan"))
         self.label_lost_ = bool(task.kind and kept <= least_utility(self._peak_utility, label, task))
         if self.label_lost_:

@@ -1,13 +1,15 @@
 """warm_start: a fit that goes on from the last one, for curves over the strength."""
 
 import pickle
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_fairlatent import FairLatentTransformer, TabularCodec
+from sklearn_fairlatent import FairLatentTransformer, LabelLostWarning, TabularCodec
 from sklearn_fairlatent.datasets import load_adult
 
 
@@ -56,6 +58,16 @@ def test_a_warm_fit_goes_on_and_is_still_a_bijection(curve):
     assert not np.allclose(scratch.fit(X, y, sensitive_features=sex).transform(X), warm.transform(X), atol=0.1)
     assert_allclose(warm.from_latent(warm.to_latent(X)), X, atol=1e-8)
     assert torch.equal(cold.flow_.core.reflections, warm.flow_.core.reflections)
+
+
+def test_the_best_of_another_label_is_forgotten(curve):
+    X, y, sex, (cold, *_) = curve
+    noise = pd.Series(np.random.RandomState(0).choice(["a", "b"], size=len(X)), index=y.index, name=y.name)
+    fair = clone_fitted(cold)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LabelLostWarning)  # noise may or may not reach chance on 200 rows
+        fair.fit(X, noise, sensitive_features=sex)
+    assert fair._peak_utility < cold._peak_utility - 0.1
 
 
 def test_a_warm_fit_on_other_columns_is_refused(curve):
