@@ -15,6 +15,7 @@ from sklearn_fairlatent._flow import (
     DITHER,
     LABEL_DITHER,
     MIN_SLOPE,
+    ByteDropout,
     CarrierFlow,
     ColumnFeatures,
     LatentFlow,
@@ -489,3 +490,27 @@ def test_strength_zero_has_no_dither():
         plain = flow(torch.as_tensor(X))[0]
         core.start_dither(0.0)
         assert_array_equal(flow(torch.as_tensor(X))[0], plain)
+
+
+@pytest.mark.parametrize("shape", [(4, 500, 64), (3, 7, 5), (1,)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_dropout_zeroes_its_share_and_keeps_the_mean(shape, dtype):
+    dropout, x = ByteDropout(0.2), torch.ones(shape, dtype=dtype, requires_grad=True)
+    torch.manual_seed(0)
+    dropped = dropout(x)
+    dropped.sum().backward()
+    kept = dropped != 0
+    assert dropped.dtype == dtype
+    assert_allclose(dropped[kept].detach(), 256 / 205, rtol=1e-6)
+    assert_array_equal(x.grad, dropped.detach())
+    if x.numel() > 1000:
+        assert abs(kept.float().mean() - 205 / 256) < 4 * (0.16 / x.numel()) ** 0.5
+        # No value takes part in its neighbour's draw.
+        both = (kept.flatten()[1:] & kept.flatten()[:-1]).double().mean()
+        assert abs(both - (205 / 256) ** 2) < 4 * (0.25 / x.numel()) ** 0.5
+
+
+def test_dropout_is_off_outside_training_and_at_zero():
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    assert_array_equal(ByteDropout(0.5).eval()(x), x)
+    assert_array_equal(ByteDropout(0.0)(x), x)
