@@ -1,0 +1,320 @@
+"""How well a sensitive attribute can be read from a representation: the strongest probe and its interval."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from scipy.stats import norm
+from sklearn.utils import check_array, check_random_state
+
+from .._attributes import read_sensitive_features
+from .._groups import is_continuous, none_where_missing, with_intersection
+from ._probing import panel, problems_of, read
+
+# Draws for the quantile of the largest of several correlated normal values: its standard error is below 0.02.
+N_DRAWS = 20_000
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What the probes read of one attribute.
+
+    Attributes
+    ----------
+    attribute : str
+        Its name; for an intersection the names joined by " & ".
+    measure : {"AUC", "R2"}
+        ROC AUC in [0, 1] of one group against the rest, or, for a continuous attribute, R2, at most 1.
+    score : float
+        That of the strongest probe, cross-validated; the highest over groups and over the labels of ``within``.
+    interval : tuple of float
+        Confidence interval of the strongest probe's true score, corrected for taking the strongest.
+    chance : float
+        The score of an attribute that cannot be read: 0.5 for "AUC", 0 for "R2".
+    shuffled : float
+        The score of the same panel with the attribute shuffled, the highest of all shuffles: what chance alone gives.
+        NaN without a shuffle.
+    probe : str
+        The strongest.
+    group : object
+        The group that it reads best; None for a continuous attribute.
+    within : object
+        The label within which it reads best; None unless ``within`` was given.
+    by_probe : dict of str to float
+        The highest score of every probe.
+    by_group : dict of object to float
+        The highest score for every group, one against the rest; both groups of two have the same.
+    left_out : tuple
+        Groups with too few rows to be read.
+    n_samples : int
+        Rows whose attribute is known.
+    """
+
+    attribute: str
+    measure: str
+    score: float
+    interval: tuple[float, float]
+    chance: float
+    shuffled: float
+    probe: str
+    group: Any
+    within: Any
+    by_probe: dict[str, float]
+    by_group: dict[Any, float]
+    left_out: tuple
+    n_samples: int
+
+    @property
+    def found(self):
+        """Whether the interval lies above chance."""
+        return self.interval[0] > self.chance
+
+
+class LeakageReport(dict):
+    """Name of the attribute to :class:`Leakage`; what :func:`leakage_score` returns."""
+
+    @property
+    def strongest(self):
+        """The :class:`Leakage` furthest above chance, as a share of the way from chance to a perfect reading."""
+        return max(self.values(), key=lambda leak: (leak.score - leak.chance) / (1 - leak.chance))
+
+    def to_frame(self):
+        """One row per attribute.
+
+        Returns
+        -------
+        DataFrame of shape (n_attributes, 10)
+        """
+        rows = {
+            name: {
+                "measure": leak.measure,
+                "score": leak.score,
+                "low": leak.interval[0],
+                "high": leak.interval[1],
+                "chance": leak.chance,
+                "shuffled": leak.shuffled,
+                "probe": leak.probe,
+                "group": leak.group,
+                "within": leak.within,
+                "n_samples": leak.n_samples,
+            }
+            for name, leak in self.items()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("attribute")
+
+
+def leakage_score(
+    Z,
+    sensitive_features,
+    *,
+    probes="default",
+    cv=7,
+    within=None,
+    groups=None,
+    continuous_features=None,
+    n_shuffles=1,
+    confidence_level=0.95,
+    random_state=None,
+    n_jobs=None,
+):
+    """How well the sensitive attributes can be read from a representation, by the strongest of several probes.
+
+    Every probe is cross-validated on ``Z``. Pass rows that the representation was not fitted on: on its training rows
+    overfitting hides what leaks.
+
+    Parameters
+    ----------
+    Z : array-like of shape (n_samples, n_columns)
+        Held-out rows of the representation.
+    sensitive_features : Series, DataFrame or array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Rows with a missing value do not count for that attribute.
+    probes : "default" or dict of str to estimator, default="default"
+        Classifiers with ``predict_proba`` (regressors for continuous attributes). "default": a linear model, a network
+        with two hidden layers, and boosted trees.
+    cv : int or splitter, default=7
+        Number of folds, at least 3, stratified on the attribute and shuffled; or a splitter, whose test folds are used.
+        The probes for a fold are trained on the half of the other folds that follow it in a circle (three of seven).
+    within : array-like of shape (n_samples,), default=None
+        Labels. The attribute is then read among rows of one label, as equalized odds asks, and the highest counts.
+    groups : array-like of shape (n_samples,), default=None
+        Rows of one group (a person measured several times) stay in one fold and count as one in the interval.
+    continuous_features : list of str, default=None
+        Attributes that are quantities. Numbers that are not whole, or more than 20 different whole ones, are anyway.
+    n_shuffles : int, default=1
+        Negative controls: how often the attribute is shuffled and read again. 0 halves the time and tells less.
+    confidence_level : float, default=0.95
+        In (0, 1).
+    random_state : int, RandomState instance or None, default=None
+        Seed of folds, probes and shuffles. An integer gives the same bits for any ``n_jobs``.
+    n_jobs : int, default=None
+        Jobs of joblib; probes, attributes and shuffles run side by side.
+
+    Returns
+    -------
+    report : LeakageReport
+        A dict of :class:`Leakage` by attribute and, with several attributes that have groups, their intersection.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not fit, or an attribute has one group only.
+
+    Warns
+    -----
+    SmallGroupWarning
+        If a group has fewer than two rows a fold and is left out.
+
+    Notes
+    -----
+    AUCs are means over the folds, each of rows scored by one model, so that independence gives 0.5 on average whatever
+    the probe. Their covariance is DeLong's [1]_, over groups of rows if there are any [2]_. With ``z`` the
+    standardised errors of all comparisons (probes, groups, labels), ``c`` the quantile of ``|max z|`` and at least
+    that of one normal value, the interval is ``[max(AUC - c se), max(AUC + c se)]``: where all probes are
+    equally good, under independence above all, it holds the truth as often as ``confidence_level`` says, else at least
+    as often. `benchmarks/calibration.py` measures it. The interval tells the noise of these rows, not how much better a
+    probe with more rows, or another probe, would read.
+
+    References
+    ----------
+    .. [1] DeLong, DeLong, Clarke-Pearson (1988), "Comparing the areas under two or more correlated receiver operating
+       characteristic curves", Biometrics 44, eq. 4-6.
+    .. [2] Obuchowski (1997), "Nonparametric analysis of clustered ROC curve data", Biometrics 53, section 2.
+
+    Examples
+    --------
+    >>> from sklearn_fairlatent.datasets import make_biased_latents
+    >>> from sklearn_fairlatent.metrics import leakage_score
+    >>> data = make_biased_latents(600, random_state=0)
+    >>> report = leakage_score(data.data, data.sensitive_features, random_state=0)
+    >>> report["group"].found
+    True
+    """
+    Z = check_array(Z, input_name="Z", dtype=[np.float64, np.float32])
+    _check_arguments(n_shuffles, confidence_level)
+    columns = _read_attributes(sensitive_features, len(Z), continuous_features)
+    within, groups = (_read_per_row(name, values, len(Z)) for name, values in (("within", within), ("groups", groups)))
+    rng = check_random_state(random_state)
+    seed = int(rng.randint(np.iinfo(np.int32).max))
+
+    problems = {
+        name: problems_of(name, values, continuous, within, groups, cv, seed)
+        for name, (values, continuous) in columns.items()
+    }
+    shuffled = {
+        name: [part.shuffled(np.random.RandomState([seed, k])) for k in range(n_shuffles) for part in parts]
+        for name, parts in problems.items()
+    }
+    tasks = [
+        (part, name, probe)
+        for parts in (*problems.values(), *shuffled.values())
+        for part in parts
+        for name, probe in panel(probes, part).items()
+    ]
+    done = Parallel(n_jobs=n_jobs)(delayed(read)(Z, part, probe, seed) for part, _, probe in tasks)
+    for (part, name, _), found in zip(tasks, done, strict=True):
+        part.scores[name] = found
+    return LeakageReport({
+        name: _summary(name, parts, shuffled[name], confidence_level) for name, parts in problems.items()
+    })  # fmt: skip
+
+
+def _check_arguments(n_shuffles, confidence_level):
+    if isinstance(n_shuffles, bool) or not isinstance(n_shuffles, (int, np.integer)) or n_shuffles < 0:
+        raise ValueError(f"n_shuffles={n_shuffles!r}: expected an integer >= 0.")
+    if not 0 < confidence_level < 1:
+        raise ValueError(f"confidence_level={confidence_level!r}: expected a number in (0, 1), such as 0.95.")
+
+
+def _read_attributes(sensitive_features, n_samples, continuous_features):
+    """Values and kind by attribute, the intersection of those with groups included."""
+    columns = read_sensitive_features(sensitive_features, n_samples)
+    declared = [] if continuous_features is None else list(continuous_features)
+    strangers = sorted(set(declared) - set(columns))
+    if strangers:
+        raise ValueError(f"continuous_features names {strangers}, which sensitive_features has not: {list(columns)}.")
+    found, grouped = {}, {}
+    for name, values in columns.items():
+        if name in declared or is_continuous(values):
+            numbers = pd.to_numeric(pd.Series(values), errors="coerce").to_numpy(dtype=np.float64)
+            if (np.isnan(numbers) & ~pd.isna(values)).any():
+                raise ValueError(f"{name!r} is declared continuous but holds values that are not numbers.")
+            found[name] = (numbers, True)
+        else:
+            grouped[name] = none_where_missing(values)
+            found[name] = (grouped[name], False)
+    crossed = with_intersection(pd.DataFrame(grouped, dtype=object))
+    for name in crossed.columns[len(grouped) :]:
+        found[name] = (crossed[name].to_numpy(), False)
+    return found
+
+
+def _read_per_row(name, values, n_samples):
+    if values is None:
+        return None
+    values = np.asarray(values)
+    if values.shape != (n_samples,):
+        raise ValueError(f"{name} has shape {values.shape}, Z has {n_samples} rows. Pass one value per row.")
+    return values
+
+
+def _summary(name, parts, shuffled, confidence_level):
+    """The strongest of all probes, groups and labels, with its interval."""
+    keys, scores, errors, correlation = [], [], [], []
+    for part in parts:
+        # Both groups of two have the same AUC.
+        shown = range(1, len(part.names)) if len(part.names) == 2 else range(max(1, len(part.names)))
+        influence = []
+        for probe, (found, moved) in part.scores.items():
+            for column in shown:
+                if not np.isnan(found[column]):
+                    keys.append((probe, part.names[column] if part.names else None, part.label))
+                    scores.append(found[column])
+                    influence.append(moved[:, column])
+        influence = np.column_stack(influence)
+        if part.clusters is not None:
+            member = np.unique(part.clusters, return_inverse=True)[1]
+            influence = np.array([np.bincount(member, column) for column in influence.T]).T
+        errors.append(np.sqrt((influence**2).sum(axis=0)))
+        correlation.append(influence / np.where(errors[-1] > 0, errors[-1], 1))
+    scores, errors = np.array(scores), np.concatenate(errors)
+    half = _critical_value(correlation, confidence_level) * errors
+    best = int(scores.argmax())
+    continuous = parts[0].continuous
+    bounds = (-np.inf, 1.0) if continuous else (0.0, 1.0)
+    by_probe, by_group = {}, {}
+    for (probe, group, _), score in zip(keys, scores, strict=True):
+        by_probe[probe] = max(by_probe.get(probe, -np.inf), float(score))
+        if group is not None:
+            by_group[group] = max(by_group.get(group, -np.inf), float(score))
+    for part in parts:
+        if len(part.names) == 2:
+            by_group.setdefault(part.names[0], by_group[part.names[1]])
+    return Leakage(
+        attribute=name,
+        measure="R2" if continuous else "AUC",
+        score=float(scores[best]),
+        interval=(float(np.clip((scores - half).max(), *bounds)), float(np.clip((scores + half).max(), *bounds))),
+        chance=0.0 if continuous else 0.5,
+        shuffled=max((float(np.nanmax(found)) for part in shuffled for found, _ in part.scores.values()),
+                     default=float("nan")),
+        probe=keys[best][0],
+        group=keys[best][1],
+        within=keys[best][2],
+        by_probe=by_probe,
+        by_group=by_group,
+        left_out=parts[0].left_out,
+        n_samples=sum(len(part.rows) for part in parts),
+    )  # fmt: skip
+
+
+def _critical_value(standardised, confidence_level):
+    """Quantile of ``|max z|``, ``z`` normal with the correlations of the columns; blocks are independent."""
+    rng = np.random.RandomState(0)
+    highest = np.full(N_DRAWS, -np.inf)
+    for columns in standardised:
+        values, vectors = np.linalg.eigh(columns.T @ columns)
+        root = vectors * np.sqrt(values.clip(min=0))
+        highest = np.maximum(highest, (rng.standard_normal((N_DRAWS, len(values))) @ root.T).max(axis=1))
+    return max(float(norm.ppf((1 + confidence_level) / 2)), float(np.quantile(np.abs(highest), confidence_level)))
