@@ -169,12 +169,12 @@ def leakage_score(
     Notes
     -----
     AUCs are means over the folds, each of rows scored by one model, so that independence gives 0.5 on average whatever
-    the probe. Their covariance is DeLong's [1]_, over groups of rows if there are any [2]_. With ``z`` the
-    standardised errors of all comparisons (probes, groups, labels), ``c`` the quantile of ``|max z|`` and at least
-    that of one normal value, the interval is ``[max(AUC - c se), max(AUC + c se)]``: where all probes are
-    equally good, under independence above all, it holds the truth as often as ``confidence_level`` says, else at least
-    as often. `benchmarks/calibration.py` measures it. The interval tells the noise of these rows, not how much better a
-    probe with more rows, or another probe, would read.
+    the probe. Their covariance is DeLong's [1]_, over groups of rows if there are any [2]_. The interval is
+    ``[max(AUC - c se), max(AUC + u se)]`` over all comparisons (probes, groups, labels). ``u`` is the quantile of one
+    normal value, 1.96 for 95 %; ``c`` is at least ``u``, and such that the interval misses with the wanted probability
+    where all comparisons are equally good, under independence above all. Where one is better than all others it misses
+    no more often. `benchmarks/calibration.py` measures it. The interval tells the noise of these rows, not how much
+    better a probe with more rows, or another probe, would read.
 
     References
     ----------
@@ -279,7 +279,8 @@ def _summary(name, parts, shuffled, confidence_level):
         errors.append(np.sqrt((influence**2).sum(axis=0)))
         correlation.append(influence / np.where(errors[-1] > 0, errors[-1], 1))
     scores, errors = np.array(scores), np.concatenate(errors)
-    half = _critical_value(correlation, confidence_level) * errors
+    c, u = _critical_values(correlation, confidence_level)
+    low, high = (scores - c * errors).max(), (scores + u * errors).max()
     best = int(scores.argmax())
     continuous = parts[0].continuous
     bounds = (-np.inf, 1.0) if continuous else (0.0, 1.0)
@@ -295,7 +296,7 @@ def _summary(name, parts, shuffled, confidence_level):
         attribute=name,
         measure="R2" if continuous else "AUC",
         score=float(scores[best]),
-        interval=(float(np.clip((scores - half).max(), *bounds)), float(np.clip((scores + half).max(), *bounds))),
+        interval=(float(np.clip(low, *bounds)), float(np.clip(high, *bounds))),
         chance=0.0 if continuous else 0.5,
         shuffled=max((float(np.nanmax(found)) for part in shuffled for found, _ in part.scores.values()),
                      default=float("nan")),
@@ -309,12 +310,15 @@ def _summary(name, parts, shuffled, confidence_level):
     )  # fmt: skip
 
 
-def _critical_value(standardised, confidence_level):
-    """Quantile of ``|max z|``, ``z`` normal with the correlations of the columns; blocks are independent."""
+def _critical_values(standardised, confidence_level):
+    """Standard errors below and above; ``z`` is normal with the correlations of the columns, blocks are independent."""
     rng = np.random.RandomState(0)
     highest = np.full(N_DRAWS, -np.inf)
     for columns in standardised:
         values, vectors = np.linalg.eigh(columns.T @ columns)
         root = vectors * np.sqrt(values.clip(min=0))
         highest = np.maximum(highest, (rng.standard_normal((N_DRAWS, len(values))) @ root.T).max(axis=1))
-    return max(float(norm.ppf((1 + confidence_level) / 2)), float(np.quantile(np.abs(highest), confidence_level)))
+    upper = float(norm.ppf((1 + confidence_level) / 2))
+    # The lower end misses as often as the upper one leaves room for.
+    lower = float(np.quantile(highest, min(1.0, confidence_level + (highest < -upper).mean())))
+    return max(upper, lower), upper

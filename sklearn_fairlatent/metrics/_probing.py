@@ -136,7 +136,7 @@ def _folds(cv, target, clusters, continuous, seed):
         kinds = {(True, False): KFold, (False, False): StratifiedKFold, (True, True): GroupKFold,
                  (False, True): StratifiedGroupKFold}  # fmt: skip
         splitter = kinds[continuous, clusters is not None](int(cv), shuffle=True, random_state=seed)
-    if not hasattr(splitter, "split"):
+    if isinstance(splitter, str) or not hasattr(splitter, "split"):
         raise ValueError(f"cv={cv!r}: expected a number of folds or a splitter with split(X, y, groups).")
     blocks = [test for _, test in splitter.split(np.zeros((len(target), 1)), target, clusters)]
     if len(blocks) < 3 or len(np.unique(np.concatenate(blocks))) < sum(map(len, blocks)):
