@@ -21,12 +21,13 @@ help:  ## List the targets
 demo: $(VENV)/.installed  ## Fair latent of the Adult data: scores and three counterfactual rows
 	$(PY) benchmarks/demo.py
 
-bench: $(VENV)/.installed-bench  ## Headline on Adult, trade-off against the peers, cost, speed; BENCH_ARGS=--quick for a short run
+bench: $(VENV)/.installed-bench  ## Headline on Adult, trade-off against the peers, intervals, cost, speed; BENCH_ARGS=--quick for a short run
 	$(PY) benchmarks/adult.py $(BENCH_ARGS)
 	$(PY) benchmarks/goals.py $(BENCH_ARGS)
 	$(PY) benchmarks/tradeoff.py $(BENCH_ARGS)
 	$(PY) benchmarks/chance.py $(BENCH_ARGS)
 	$(PY) benchmarks/report.py $(BENCH_ARGS)
+	$(PY) benchmarks/calibration.py $(BENCH_ARGS)
 	$(PY) benchmarks/cost.py $(BENCH_ARGS)
 	$(PY) benchmarks/speed.py $(BENCH_ARGS)
 
