@@ -3,6 +3,7 @@
 from ._codec import TabularCodec
 from ._counterfactual import pipeline_counterfactual
 from ._exceptions import (
+    DisparityBoundWarning,
     LabelLostWarning,
     MissingSensitiveWarning,
     PenaltyIneffectiveWarning,
@@ -14,6 +15,7 @@ from ._transformer import FairLatentTransformer
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "DisparityBoundWarning",
     "FairLatentTransformer",
     "LabelLostWarning",
     "MissingSensitiveWarning",

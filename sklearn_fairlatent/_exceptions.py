@@ -23,3 +23,7 @@ class PenaltyIneffectiveWarning(UserWarning):
 
 class SmallGroupWarning(UserWarning):
     """A group has too few rows for anything to be learnt about it."""
+
+
+class DisparityBoundWarning(UserWarning):
+    """No setting of a search has a disparity within the bound: the one with the least disparity was chosen."""

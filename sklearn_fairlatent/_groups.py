@@ -32,6 +32,11 @@ def binary_labels(y_true, y_pred, pos_label):
     if pd.isna(y_true).any() or pd.isna(y_pred).any():
         raise ValueError("y_true or y_pred contains missing values. Drop these rows before.")
     classes = sorted({*y_true.tolist(), *y_pred.tolist()}, key=str)
+    if len({isinstance(value, str) for value in classes}) > 1:
+        raise ValueError(
+            f"y_true has {_some(sorted(set(y_true.tolist())))} and y_pred {_some(sorted(set(y_pred.tolist())))}: "
+            "labels and predictions must be of one kind. Encode both alike."
+        )
     if pos_label is None:
         plain = all(isinstance(value, (bool, numbers.Real)) for value in classes)
         if not (plain and ({*classes} <= {0, 1} or {*classes} <= {-1, 1})):
@@ -111,8 +116,8 @@ def _cut(name, values, edges):
         numbers_ = pd.to_numeric(pd.Series(values)).to_numpy(dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(f"bins names {name!r}, whose values are not numbers. Take it out of bins.") from None
-    names = [f"< {edges[0]:g}", *(f"{a:g} to < {b:g}" for a, b in zip(edges, edges[1:], strict=False)),
-             f">= {edges[-1]:g}"]  # fmt: skip
+    names = [f"< {edges[0]:.12g}", *(f"{a:.12g} to < {b:.12g}" for a, b in zip(edges, edges[1:], strict=False)),
+             f">= {edges[-1]:.12g}"]  # fmt: skip
     found = np.asarray(names, dtype=object)[np.searchsorted(edges, numbers_, side="right")]
     found[np.isnan(numbers_)] = None
     return found
@@ -126,8 +131,15 @@ def with_intersection(groups):
 
 
 def crossed(columns):
-    """One value for every combination of the columns' values; None where any is missing."""
-    joined = columns.astype(str).agg(AND.join, axis=1).to_numpy(dtype=object)
+    """One value for every combination of the columns' values (of one column its own); None where any is missing."""
+    if columns.shape[1] == 1:
+        return none_where_missing(columns.iloc[:, 0])
+    rows = pd.Index(list(zip(*(columns[name] for name in columns), strict=True)), tupleize_cols=False)
+    codes, cells = pd.factorize(rows)
+    names = [AND.join(map(str, cell)) for cell in cells]
+    if len(set(names)) < len(names):  # 1 and "1", or a value that holds the word between two
+        names = [AND.join(map(repr, cell)) for cell in cells]
+    joined = np.array(names, dtype=object)[codes]
     joined[columns.isna().any(axis=1)] = None
     return joined
 

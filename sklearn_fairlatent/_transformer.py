@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from typing import Any
 
 import numpy as np
 import torch
@@ -201,7 +202,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
 
     def __init__(
         self,
-        n_components="auto",
+        n_components: int | str | None = "auto",
         *,
         constraints="demographic_parity",
         pos_label=None,
@@ -212,8 +213,8 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         encoder=None,
         decoder=None,
         on_missing_sensitive="warn",
-        max_epochs="auto",
-        batch_size="auto",
+        max_epochs: int | str = "auto",
+        batch_size: int | str = "auto",
         lr=3e-3,
         n_layers=4,
         hidden_size=64,
@@ -221,7 +222,7 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         early_stopping=False,
         validation_fraction=0.1,
         warm_start=False,
-        device="cpu",
+        device: Any = "cpu",
         n_threads=1,
         random_state=None,
         verbose=0,

@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose
 from sklearn.metrics import balanced_accuracy_score
 
 from sklearn_fairlatent import SmallGroupWarning
-from sklearn_fairlatent._groups import binary_labels, read_groups
+from sklearn_fairlatent._groups import binary_labels, crossed, read_groups
 from sklearn_fairlatent.metrics import (
     bias_amplification,
     disparity_table,
@@ -186,6 +186,23 @@ def test_labels_that_are_refused():
         binary_labels([0, np.nan], [0, 1], None)
     with pytest.raises(ValueError, match=r"the labels are \[0, 10, 2, 3, 4, 5\] and 4 more"):
         binary_labels([0, 10, 2, 3, 4, 5, 6, 7, 8, 9], [0] * 10, None)
+
+
+def test_labels_and_predictions_of_different_kinds_are_refused():
+    with pytest.raises(ValueError, match=r"y_true has \['a', 'b'\] and y_pred \[0, 1\]: .*must be of one kind"):
+        binary_labels(["a", "b", "a"], [0, 1, 1], "a")
+
+
+def test_crossed_groups_are_never_merged():
+    missing = crossed(pd.DataFrame({"sex": ["f", None, "m"], "race": ["k", "k", np.nan]}, dtype=object))
+    assert missing.tolist() == ["f & k", None, None]
+    table = group_table([1, 0, 1, 0], [1, 0, 0, 0], sensitive_features={"a": ["f", None, "m", "m"], "b": list("kkkl")})
+    assert table.loc["a & b", "n_samples"].sum() == 3
+    mixed = crossed(pd.DataFrame({"x": [1, "1", "k & l", "k"], "y": ["z", "z", "m", "l & m"]}, dtype=object))
+    assert len(set(mixed)) == 4
+    edges = [1234001, 1234002, 1234003]
+    assert read_groups({"pay": [1234001, 1234002]}, 2, bins={"pay": edges})["pay"].nunique() == 2
+    assert crossed(pd.DataFrame({"ward": [2, 1]}, dtype=object)).tolist() == [2, 1]
 
 
 def test_groups_of_frames_dicts_and_bins():

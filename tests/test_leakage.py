@@ -285,7 +285,7 @@ def test_bad_arguments(arguments, error, message):
 
 def test_bad_rows():
     Z, group = ring(100)
-    with pytest.raises(ValueError, match=r"'s' has 1 group\(s\) with at least 14 rows"):
+    with pytest.raises(ValueError, match=r"'s' has 1 group\(s\) with at least 28 rows"):
         leakage_score(Z, {"s": np.repeat("a", 100)})
     with pytest.raises(ValueError, match="has 100 rows, X has 50"):
         leakage_score(Z[:50], {"s": group})

@@ -293,6 +293,15 @@ def test_clones_pickles_and_prints(data):
     )
 
 
+def test_sits_beside_sample_weights(data):
+    X, y, A = data
+    scoring = {"accuracy": "accuracy", "dp": fairness_scorer(DIFFERENCE, sensitive_features=A)}
+    search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, scoring=scoring, refit="accuracy", cv=2)
+    with pytest.warns(UserWarning, match="sample_weight"):  # scikit-learn tells that the scorer takes none
+        search.fit(X, y, sample_weight=np.ones(len(y)))
+    assert search.cv_results_["mean_test_dp"] < 0
+
+
 def test_no_warning_of_its_own(data):
     X, y, A = data
     with warnings.catch_warnings():

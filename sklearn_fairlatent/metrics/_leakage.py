@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from scipy.stats import norm
 from sklearn.utils import check_array, check_random_state
+from sklearn.utils.parallel import Parallel, delayed
 
 from .._attributes import read_sensitive_features
 from .._groups import is_continuous, none_where_missing, with_intersection
@@ -109,8 +109,8 @@ def leakage_score(
     Z,
     sensitive_features,
     *,
-    probes="default",
-    cv=7,
+    probes: Any = "default",
+    cv: Any = 7,
     within=None,
     groups=None,
     continuous_features=None,
@@ -164,7 +164,7 @@ def leakage_score(
     Warns
     -----
     SmallGroupWarning
-        If a group has fewer than two rows a fold and is left out.
+        If a group has fewer than four rows a fold and is left out.
 
     Notes
     -----

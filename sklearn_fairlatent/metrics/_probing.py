@@ -19,8 +19,11 @@ from threadpoolctl import threadpool_limits
 
 from .._exceptions import SmallGroupWarning
 
-# A group with fewer rows than this in every fold cannot be learnt by a probe, nor judged.
-ROWS_A_FOLD = 2
+# A group with fewer rows than this a fold is left out: the error of an AUC of so few is not normal, and the strongest
+# of many comparisons is always one of theirs (docs/design_notes.md, "Reading leakage").
+ROWS_A_FOLD = 4
+# An AUC, and its error, need as many.
+FEWEST_RANKED = 2
 # Training rows below which a network has none to spare for early stopping.
 EARLY_STOPPING_ROWS = 400
 
@@ -203,7 +206,7 @@ def _aucs(scores, codes, tests):
             inside = codes[test] == group
             n_in, n_out = int(inside.sum()), int((~inside).sum())
             values = scores[test, group]
-            if min(n_in, n_out) < ROWS_A_FOLD or np.isnan(values).any():
+            if min(n_in, n_out) < FEWEST_RANKED or np.isnan(values).any():
                 continue
             ranks = rankdata(values)
             component = np.empty(len(test))

@@ -90,6 +90,10 @@ class FairnessScorer(BaseEstimator):
             raise ValueError(f"{_name_of(self.metric)} is {value} on these {len(y_true)} rows: {self._rates(y_pred)}.")
         return sign * value
 
+    def _accept_sample_weight(self):
+        # scikit-learn asks every scorer of a dict.
+        return False
+
     def _metric(self):
         """The metric, its sign, and the labels that every group needs."""
         metric, name = self.metric, _name_of(self.metric)
@@ -166,7 +170,7 @@ def _name_of(metric):
 
 
 def fairness_scorer(
-    metric,
+    metric: Any,
     *,
     sensitive_features=None,
     pos_label=None,
