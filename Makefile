@@ -6,19 +6,22 @@ VENV_MIN ?= .venv-min
 # starting joblib's workers twice costs more than it gains. Each test file runs whole in one process.
 WORKERS ?= 0
 PYTEST_ARGS ?=
+NPM ?= npm
+AXE_VERSION := 4.14.1
 
 PY := $(VENV)/bin/python
 PY_MIN := $(VENV_MIN)/bin/python
 PIP_FLAGS := --quiet --disable-pip-version-check
+AXE := build/axe-core-$(AXE_VERSION)/package/axe.min.js
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo bench test test-min lint types docs clean distclean
+.PHONY: help demo bench test test-browser test-min lint types docs clean distclean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.installed  ## Fair latent of the Adult data: scores and three counterfactual rows
+demo: $(VENV)/.installed-plot  ## Fair latent of the Adult data: scores, three counterfactual rows, and the report as a page
 	$(PY) benchmarks/demo.py
 
 bench: $(VENV)/.installed-bench  ## Headline on Adult, trade-off against the peers, intervals, cost, speed; BENCH_ARGS=--quick for a short run
@@ -34,6 +37,10 @@ bench: $(VENV)/.installed-bench  ## Headline on Adult, trade-off against the pee
 test: $(VENV)/.installed-test  ## Tests and doctests, with branch coverage
 	$(PY) $(PYTEST) --cov --cov-report=term --cov-fail-under=95
 
+# Takes an installed Chromium, and npm for axe-core, which finds what keeps people from reading a page.
+test-browser: $(VENV)/.installed-test $(VENV)/.installed-browser $(AXE)  ## The report's page in Chromium, with axe-core
+	AXE_CORE=$(abspath $(AXE)) $(PY) $(PYTEST) tests/test_report_browser.py
+
 # Without the package's doctests: older numpy and pandas print their values differently.
 test-min: $(VENV_MIN)/.installed-test  ## Tests on the oldest supported versions
 	$(PY_MIN) $(PYTEST) tests
@@ -46,6 +53,10 @@ types: $(VENV)/.installed-lint  ## Type check
 
 docs: $(VENV)/.installed-docs  ## HTML documentation in docs/_build/html, warnings as errors
 	$(PY) -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+
+$(AXE):
+	mkdir -p build/axe-core-$(AXE_VERSION)
+	cd build/axe-core-$(AXE_VERSION) && $(NPM) pack --silent axe-core@$(AXE_VERSION) && tar -xzf axe-core-$(AXE_VERSION).tgz
 
 clean:  ## Remove what the targets made, but not the environments
 	rm -rf build dist *.egg-info docs/_build docs/generated htmlcov .coverage .coverage.* \
@@ -61,11 +72,6 @@ $(PY):
 
 $(PY_MIN):
 	$(PYTHON) -m venv $(VENV_MIN)
-
-$(VENV)/.installed: pyproject.toml constraints.txt | $(PY)
-	@echo "Installing the package into $(VENV) (a minute or two the first time)"
-	$(PY) -m pip install $(PIP_FLAGS) -c constraints.txt -e .
-	@touch $@
 
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(PY)
 	@echo "Installing the package and what '$*' needs into $(VENV) (a minute or two the first time)"

@@ -23,7 +23,8 @@ toc_object_entries = False
 html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
 html_theme_options = {"show_prev_next": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
-html_sidebars = {page: [] for page in ("install", "user_guide", "auditing", "design_notes", "readme")}  # nothing below them
+# Nothing is below them.
+html_sidebars = {page: [] for page in ("install", "user_guide", "auditing", "design_notes", "readme")}
 
 autosummary_generate = True
 autodoc_member_order = "bysource"

@@ -77,6 +77,8 @@ def test_four_fifths_and_small_differences():
     assert_allclose(table.loc["s", "demographic_parity_difference"], 0.015)
     assert_allclose(table.loc["s", "demographic_parity_ratio"], 0.25)
     assert not table.loc["s", "four_fifths"]
+    nobody = disparity_table(np.arange(2000) % 2, np.zeros(2000, int), sensitive_features={"s": group})
+    assert nobody.loc["s", "four_fifths"] is None
     four, five = np.r_[np.arange(1000) < 800, np.arange(1000) < 1000].astype(int), np.arange(2000) % 2
     assert disparity_table(five, four, sensitive_features={"s": group}).loc["s", "four_fifths"]
 
@@ -97,7 +99,7 @@ def test_disparity_table_leaves_small_groups_out_and_says_so():
 
 def test_disparity_table_has_no_number_without_positives():
     y, group = np.r_[np.zeros(20, int), [0, 1] * 10], np.repeat(["a", "b"], 20)
-    with pytest.warns(SmallGroupWarning, match="group 'a' has no row labelled 1, so equal"):
+    with pytest.warns(SmallGroupWarning, match="group 'a' has no row of the favourable label, so equal"):
         table = disparity_table(y, y, sensitive_features={"s": group})
     assert np.isnan(table.loc["s", ["equalized_odds_difference", "equal_opportunity_ratio"]].astype(float)).all()
     assert_allclose(table.loc["s", "demographic_parity_difference"], 0.5)

@@ -28,6 +28,7 @@ from .._groups import binary_labels, crossed, group_sizes, read_groups, with_int
 # "A selection rate ... less than four-fifths of the rate for the group with the highest rate" is evidence of adverse
 # impact: Uniform Guidelines on Employee Selection Procedures (1978), 29 CFR 1607.4(D).
 FOUR_FIFTHS = 0.8
+_LABEL = {1: "the favourable", 0: "another"}
 # Difference, ratio, and the labels that every group needs for them.
 DISPARITIES: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
     "demographic_parity": (demographic_parity_difference, demographic_parity_ratio, ()),
@@ -120,9 +121,9 @@ def disparity_table(y_true, y_pred, *, sensitive_features, pos_label=None, bins=
     DataFrame of shape (n_attributes, 12)
         One row per attribute and, with several, one for their intersection: for demographic parity, equalized odds and
         equal opportunity the ``_difference`` (in [0, 1], 0 is fair) and the ``_ratio`` (in [0, 1], 1 is fair) of
-        fairlearn; ``four_fifths``, whether the lowest selection rate is at least four fifths of the highest [1]_; both
-        rates; accuracy in the worst group, its name, and the groups left out. NaN where a group has no row of a label
-        that is needed.
+        fairlearn; ``four_fifths``, whether the lowest selection rate is at least four fifths of the highest [1]_, None
+        where nobody is selected; both rates; accuracy in the worst group, its name, and the groups left out. NaN where
+        a group has no row of a label that is needed.
 
     Warns
     -----
@@ -156,7 +157,8 @@ def disparity_table(y_true, y_pred, *, sensitive_features, pos_label=None, bins=
                 SmallGroupWarning,
                 stacklevel=2,
             )
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("attribute")
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("attribute")
+    return table.astype({"four_fifths": object})
 
 
 def _disparities(name, y_true, y_pred, group):
@@ -170,7 +172,8 @@ def _disparities(name, y_true, y_pred, group):
         lacking = lacking_labels(y_true, group, needed)
         if lacking:
             warnings.warn(
-                f"{name!r}: group {lacking[0][0]!r} has no row labelled {lacking[0][1]}, so {constraint} is undefined.",
+                f"{name!r}: group {lacking[0][0]!r} has no row of {_LABEL[lacking[0][1]]} label, so {constraint} is "
+                "undefined.",
                 SmallGroupWarning,
                 stacklevel=3,
             )
@@ -181,7 +184,7 @@ def _disparities(name, y_true, y_pred, group):
     accuracy = MetricFrame(metrics=accuracy_score, y_true=y_true, y_pred=y_pred, sensitive_features=group).by_group
     lowest, highest = float(rates.min()), float(rates.max())
     return row | {
-        "four_fifths": bool(lowest >= FOUR_FIFTHS * highest),
+        "four_fifths": bool(lowest >= FOUR_FIFTHS * highest) if highest > 0 else None,
         "lowest_selection_rate": lowest,
         "highest_selection_rate": highest,
         "worst_accuracy": float(accuracy.min()),
