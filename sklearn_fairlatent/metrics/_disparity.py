@@ -198,12 +198,14 @@ def worst_group_score(y_true, y_pred, *, sensitive_features, metric=accuracy_sco
     Parameters
     ----------
     y_true, y_pred : array-like of shape (n_samples,)
-    sensitive_features, bins
-        As in :func:`group_table`; the groups are the intersections of all attributes.
+    sensitive_features : Series, DataFrame or array-like of shape (n_samples,) or (n_samples, n_attributes)
+        The groups are the intersections of all attributes. Rows with a missing value do not count.
     metric : callable, default=accuracy_score
         ``metric(y_true, y_pred)``, greater is better.
     within_labels : bool, default=True
         True: the cells of attribute and label are the groups, as in worst-group accuracy [1]_. False: the attribute's.
+    bins : dict of str to list of float, default=None
+        Edges at which continuous attributes are cut.
 
     Returns
     -------

@@ -57,7 +57,19 @@ class FairnessScorer(BaseEstimator):
         return f"fairness_scorer({_name_of(self.metric)!r}, sensitive_features={shown!r}, pos_label={self.pos_label!r})"
 
     def score(self, estimator, X, y, sensitive_features=None):
-        """The same as calling the scorer; scikit-learn's routing looks for this name."""
+        """The same as calling the scorer; scikit-learn's routing looks for this name.
+
+        Parameters
+        ----------
+        estimator : estimator
+        X : array-like or frame of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sensitive_features : Series, DataFrame or array-like, default=None
+
+        Returns
+        -------
+        float
+        """
         return self(estimator, X, y, sensitive_features=sensitive_features)
 
     def __call__(self, estimator, X, y, sensitive_features=None):
