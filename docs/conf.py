@@ -13,6 +13,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
     "myst_parser",  # the README and the design notes are Markdown, to be read on their own as well
 ]
@@ -25,6 +26,10 @@ html_title = f"{project} {release}"
 html_theme_options = {"show_prev_next": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 # Nothing is below them.
 html_sidebars = {page: [] for page in ("install", "user_guide", "auditing", "design_notes", "readme")}
+
+plot_formats = ["svg"]
+plot_html_show_formats = False
+plot_html_show_source_link = False
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
