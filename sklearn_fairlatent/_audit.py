@@ -44,6 +44,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         """Raise instead of printing the usage and leaving."""
+        if message.startswith("unrecognized arguments"):
+            message += "; several columns are written with commas and without spaces, such as sex,race"
+        if message.endswith("required: COMMAND"):
+            message += ", which is audit"
         raise InputError(f"{message}. See --help.")
 
 
@@ -272,6 +276,8 @@ def features(X, say):
         if not pd.api.types.is_numeric_dtype(present) and present.nunique() > max(LEAST_NAMES, len(present) / 2):
             say.note(f"column {name!r} is left out: {present.nunique():,} different words in {len(present):,} rows.")
             X = X.drop(columns=name)
+        elif pd.api.types.is_integer_dtype(present) and len(present) > LEAST_NAMES and present.is_unique:
+            say.note(f"column {name!r} has a different whole number in every row: if it names the row, --drop {name}.")
     if not X.shape[1]:
         raise InputError("no column is left to learn from beside --target, --sensitive, --drop and names of rows.")
     try:

@@ -1,6 +1,7 @@
 """Files as the command line takes them: read, checked, and refused in one line that says what is wrong."""
 
 import difflib
+import gzip
 import importlib.util
 import tempfile
 import warnings
@@ -60,6 +61,17 @@ def _read_text(path, separator):
         )
 
 
+def _guess(path, separator):
+    """What may be wrong with the separator."""
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="replace") as file:
+        first = file.readline()
+    other = max(";,\t|", key=first.count)
+    if other == separator or first.count(other) == 0:
+        return "Check the quotes and the number of values in each row."
+    return f"Its first line looks separated by {other!r}; save it with {separator!r}."
+
+
 def read_table(path):
     """A table with at least one row.
 
@@ -95,6 +107,8 @@ def read_table(path):
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
     except pd.errors.ParserWarning:
         raise InputError(f"{path} cannot be read: its rows have more values than its first line has names.") from None
+    except pd.errors.ParserError as error:
+        raise InputError(f"{path} cannot be read: {error}. {_guess(path, SEPARATORS.get(kind))}") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     if not len(table):

@@ -37,6 +37,8 @@ RATE_ROWS = 20_000
 STEP_SAMPLE = 50_000
 # Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
 MAP_ROWS = 2048
+# Held-out rows below which a lost label may be no more than noise.
+FEW_ROWS = 100
 # Fitted state that is not public.
 PRIVATE_STATE = (
     "_target",
@@ -519,9 +521,10 @@ class FairLatentTransformer(RowsMixin, ClassNamePrefixFeaturesOutMixin, Transfor
         if self.label_lost_:
             remedy = "Lower fairness_strength, raise n_components, or check" if self.fairness_strength else "Check"
             warnings.warn(
-                f"The handed-on block lost the label: utility {kept:.3f} on held-out rows; the best was "
-                f"{self._peak_utility:.3f}, chance is up to {chance_utility(label, task):.3f}. {remedy} that X "
-                "predicts y at all.",
+                f"The handed-on block lost the label: {'R2' if task.kind == 'continuous' else 'ROC AUC'} {kept:.3f} on "
+                f"the {len(label)} rows that fit held out; the best was {self._peak_utility:.3f}, chance gives up to "
+                f"{chance_utility(label, task):.3f}. {remedy} that X predicts y at all"
+                f"{', or pass more rows: so few tell little' if len(label) < FEW_ROWS else ''}.",
                 LabelLostWarning,
                 stacklevel=4,
             )

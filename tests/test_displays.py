@@ -182,7 +182,7 @@ def test_without_matplotlib_the_error_names_the_remedy(fair, data, monkeypatch):
             display.plot()
         assert display.describe()  # words need no picture
     with pytest.raises(ImportError, match="LeakageDisplay.from_estimator needs matplotlib"):
-        LeakageDisplay.from_estimator(fair, data.data, data.sensitive_features)
+        LeakageDisplay.from_estimator(fair, data.data, sensitive_features=data.sensitive_features)
 
 
 def test_what_is_no_transformer_is_an_error(data):
@@ -190,7 +190,7 @@ def test_what_is_no_transformer_is_an_error(data):
     with pytest.raises(TypeError, match="got a LogisticRegression"):
         TrainingDisplay.from_estimator(LogisticRegression())
     with pytest.raises(TypeError, match="got a Pipeline with 0 of them"):
-        LeakageDisplay.from_estimator(make_pipeline(StandardScaler()), X, A)
+        LeakageDisplay.from_estimator(make_pipeline(StandardScaler()), X, sensitive_features=A)
     with pytest.raises(NotFittedError):
         LatentDisplay.from_estimator(FairLatentTransformer(), X, y, A)
     assert plt.get_fignums() == []
@@ -351,7 +351,7 @@ def test_leakage_of_both_kinds_shares_one_scale():
 def test_leakage_from_estimator_reads_the_group_before_and_not_after(people, of_people):
     X, _, sex = people
     probes = {"linear": LogisticRegression()}
-    display = LeakageDisplay.from_estimator(of_people, X, sex, probes=probes, random_state=0, cv=3)
+    display = LeakageDisplay.from_estimator(of_people, X, sensitive_features=sex, probes=probes, random_state=0, cv=3)
     assert display.before["sex"].score > 0.9
     assert display.after["sex"].score < 0.7
 
@@ -361,8 +361,8 @@ def test_leakage_of_a_pipeline_is_that_around_its_step(data):
     model = make_pipeline(StandardScaler(), FairLatentTransformer(max_epochs=2, random_state=0), LogisticRegression())
     model.fit(X, y, fairlatenttransformer__sensitive_features=A)
     options = {"probes": {"linear": LogisticRegression()}, "cv": 3, "n_shuffles": 0, "random_state": 3}
-    whole = LeakageDisplay.from_estimator(model, X, A, **options)
-    step = LeakageDisplay.from_estimator(model[1], model[0].transform(X), A, **options)
+    whole = LeakageDisplay.from_estimator(model, X, None, A, **options)
+    step = LeakageDisplay.from_estimator(model[1], model[0].transform(X), None, A, **options)
     pd.testing.assert_frame_equal(whole.before.to_frame(), step.before.to_frame())
     pd.testing.assert_frame_equal(whole.after.to_frame(), step.after.to_frame())
     assert whole.shuffled_ == {}
@@ -648,7 +648,7 @@ def test_training_draws_the_history(fair):
     said = display.describe()
     for name in ("valid_label_loss", "valid_dependence", "validation_utility", "adversary_auc"):
         assert number(history[name].iloc[-1]) in said
-    assert "The penalty grew from epoch 1.5 to 3." in said
+    assert "The penalty grew from epoch 2 to 3." in said
 
 
 def test_training_shows_the_terms_asked_for(fair):

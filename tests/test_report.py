@@ -369,7 +369,7 @@ def test_a_model_fitted_without_attributes_is_never_called_fair():
 def test_flags_of_the_fit_are_told(fair):
     report = measure(fair, counterfactual_rows=0)
     assert len(report.summary) == 5
-    for flag, words in (("label_lost_", "has lost most"), ("penalty_ineffective_", "about as well as before")):
+    for flag, words in (("label_lost_", "has lost most"), ("penalty_ineffective_", "removed less than half")):
         report.latent["flags"][flag] = True
         assert any(words in sentence for sentence in _report.summarise(report))
         report.latent["flags"][flag] = False
@@ -632,3 +632,20 @@ class Unable:
     def fit(self):
         self.fitted_ = True
         return self
+
+
+def test_what_became_worse_than_the_baseline_is_told(report):
+    table = report.disparities.copy()
+    sentence = lambda: [text for text in _report.summarise(changed) if text.startswith("Worse than with")]  # noqa: E731
+    changed = FairnessReport(**{**report.__dict__, "disparities": table})
+    for name in ("equalized_odds_difference", "equal_opportunity_difference", "demographic_parity_difference"):
+        table[name] = 0.1
+    table["worst_accuracy"] = table["worst_group_and_label_accuracy"] = 0.5
+    assert sentence() == []
+    table.loc[("model", "sex"), "equalized_odds_difference"] = 0.3
+    assert sentence() == [
+        "Worse than with the baseline: equalized odds difference by sex (0.300, baseline 0.100)."
+    ]  # fmt: skip
+    table.loc["model", "worst_accuracy"] = 0.4
+    assert "accuracy in the worst group by" in sentence()[0]
+    assert "and 1 more in the tables" in sentence()[0]

@@ -20,7 +20,10 @@ SCORES = {
 }
 MEASURES = {
     "demographic_parity_difference": ("Demographic parity difference", "of selection rates; 0 is parity"),
-    "demographic_parity_difference_shuffled": ("The same with the groups shuffled", "95 of 100 shuffles stay below"),
+    "demographic_parity_difference_shuffled": (
+        "What chance gives at most",
+        "95 of 100 shuffles of the groups stay below",
+    ),
     "demographic_parity_ratio": ("Demographic parity ratio", "lowest over highest selection rate; 1 is parity"),
     "four_fifths": ("Four-fifths rule of thumb", "is that ratio at least 0.8?"),
     "equalized_odds_difference": (
@@ -34,7 +37,7 @@ MEASURES = {
     "worst_group_and_label_accuracy": ("Accuracy in the worst cell of group and label", ""),
     "bias_amplification": ("Amplified bias", "selection rates beyond those of the labels; 0 is none"),
     "score_distribution_gap": ("Gap of the scores' distributions", "in nats, widest pair of groups; 0 is none"),
-    "score_distribution_gap_shuffled": ("The same with the groups shuffled", "one shuffle"),
+    "score_distribution_gap_shuffled": ("The same gap by chance", "one shuffle of the groups"),
 }
 FLAGS = {
     "trained_without_sensitive_": "fitted without any sensitive attribute",

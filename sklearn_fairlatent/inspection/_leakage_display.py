@@ -62,7 +62,7 @@ class LeakageDisplay:
     >>> fair = FairLatentTransformer(max_epochs=5, random_state=0)
     >>> fair = fair.fit(X[:600], y[:600], sensitive_features=A[:600])
     >>> display = LeakageDisplay.from_estimator(
-    ...     fair, X[600:], A[600:], probes={"linear": LogisticRegression()}, random_state=0
+    ...     fair, X[600:], sensitive_features=A[600:], probes={"linear": LogisticRegression()}, random_state=0
     ... )
     >>> bool(display.before["group"].score > display.after["group"].score)
     True
@@ -84,7 +84,7 @@ class LeakageDisplay:
         self.before, self.after = before, after
 
     @classmethod
-    def from_estimator(cls, estimator, X, sensitive_features=None, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator, X, y=None, sensitive_features=None, *, ax=None, **kwargs):
         """Probe the rows as they enter the transformer, and what it hands on.
 
         Parameters
@@ -93,6 +93,8 @@ class LeakageDisplay:
             Fitted. Of a pipeline with exactly one transformer, the rows are probed before and after that step.
         X : array-like of shape (n_samples, n_features)
             Rows that it was not fitted on: on its training rows overfitting hides what leaks.
+        y : object
+            Ignored; there for scikit-learn's signature.
         sensitive_features : Series, DataFrame or array-like of shape (n_samples,) or (n_samples, n), default=None
             None: the columns of X that are named in ``sensitive_columns``.
         ax : matplotlib Axes, default=None

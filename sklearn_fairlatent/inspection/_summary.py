@@ -7,7 +7,10 @@ from ._drawing import listed
 # What the flags of a transformer mean to a reader who did not fit it.
 FLAG_SENTENCES = {
     "label_lost_": "fit flagged label_lost_: what is handed on has lost most of what it told of the label.",
-    "penalty_ineffective_": "fit flagged penalty_ineffective_: the attributes can be read about as well as before.",
+    "penalty_ineffective_": (
+        "fit flagged penalty_ineffective_: in training its penalty removed less than half of the dependence on the "
+        "attributes. More epochs, a higher fairness_strength or fewer columns handed on may help."
+    ),
 }
 CAUTION = (
     "This is a measurement on these rows, not a guarantee, statistical or legal: other rows, other attributes or other "
@@ -17,6 +20,17 @@ CAUTION = (
 
 # The 95 % quantile over shuffles of the groups.
 CONTROL = "demographic_parity_difference_shuffled"
+# What may have become worse than with the baseline: in words, and whether more of it is worse.
+WORSE = {
+    "equalized_odds_difference": ("equalized odds difference", 1),
+    "equal_opportunity_difference": ("equal opportunity difference", 1),
+    "demographic_parity_difference": ("demographic parity difference", 1),
+    "worst_accuracy": ("accuracy in the worst group", -1),
+    "worst_group_and_label_accuracy": ("accuracy in the worst cell of group and label", -1),
+}
+# Changes below this are not worth a sentence.
+LEAST_CHANGE = 0.02
+MOST_TOLD = 3
 
 
 def share(value):
@@ -38,7 +52,7 @@ def summarise(report):
     sentences = [_accuracy(report), _gaps(report)]
     if report.leakage is not None:
         sentences.append(_leakage(report))
-    sentences += _four_fifths(report)
+    sentences += [*_four_fifths(report), *_worse(report)]
     if report.latent is not None:
         sentences += _flags(report.latent)
     return [*sentences, CAUTION]
@@ -86,6 +100,25 @@ def _gaps(report):
     return text
 
 
+def _worse(report):
+    """What became worse than with the baseline, whatever became better."""
+    if "baseline" not in report.scores.index:
+        return []
+    found = []
+    for name in report.disparities.loc["model"].index:
+        for measure, (words, sign) in WORSE.items():
+            if measure in report.disparities:
+                own, other = (float(report.disparities.loc[(key, name), measure]) for key in ("model", "baseline"))
+                if sign * (own - other) > LEAST_CHANGE:
+                    told = f"{words} by {name} ({digits(own)}, baseline {digits(other)})"
+                    found.append((sign * (own - other), told))
+    if not found:
+        return []
+    largest = [told for _, told in sorted(found, reverse=True)[:MOST_TOLD]]
+    more = f", and {len(found) - MOST_TOLD} more in the tables" if len(found) > MOST_TOLD else ""
+    return [f"Worse than with the baseline: {listed(largest)}{more}."]
+
+
 def _four_fifths(report):
     known = report.disparities.loc["model", "four_fifths"].dropna().astype(bool)
     verdicts = [f"{verb} for {listed(names)}" for verb, names in
@@ -104,10 +137,12 @@ def _leakage(report):
             verdict += f", as do those of {listed(found.index.drop(name))}"
     else:
         verdict = f"does not lie above chance ({leak['chance']:g})" + ", nor do those of the others" * (len(after) > 1)
+    rows = f" (of {int(leak['n_samples']):,} of the rows)" if leak["n_samples"] < report.about["rows"] else ""
     return (
-        f"From what is handed on, the strongest probe reads {name} with {leak['measure']} {digits(leak['score'])} "
-        f"(from the encoded rows {digits(before['score'])}); the 95 % interval, {digits(leak['low'])} to "
-        f"{digits(leak['high'])}, {verdict}. With {name} shuffled it reads {digits(leak['shuffled'])}."
+        f"From what is handed on{rows}, the strongest probe reads {name} with {leak['measure']} "
+        f"{digits(leak['score'])} (from the encoded rows {digits(before['score'])}); the 95 % interval, "
+        f"{digits(leak['low'])} to {digits(leak['high'])}, {verdict}. "
+        f"With {name} shuffled it reads {digits(leak['shuffled'])}."
     )
 
 

@@ -217,7 +217,7 @@ class TrainingDisplay:
         if ends:
             text += f" At the end {listed(ends)} (0.5: chance)."
         if self.penalty is not None:
-            text += f" The penalty grew from epoch {self.penalty[0]:g} to {self.penalty[1]:g}."
+            text += f" The penalty grew from epoch {self.penalty[0]:.0f} to {self.penalty[1]:.0f}."
         return text
 
 

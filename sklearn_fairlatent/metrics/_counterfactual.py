@@ -9,6 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.utils import check_array, check_random_state
+from threadpoolctl import threadpool_limits
 
 from .._codec import TabularCodec
 from .._encoding import as_frame, column_names, column_values
@@ -195,5 +196,7 @@ def _realism(before, after, random_state):
     pair = np.tile(np.arange(len(before)), 2)
     trees = HistGradientBoostingClassifier(random_state=seed)
     folds = GroupKFold(5, shuffle=True, random_state=seed)
-    told = cross_val_predict(trees, np.vstack([before, after]), real, groups=pair, cv=folds, method="predict_proba")
+    # One thread: on busy cores the trees' threads wait for each other for minutes.
+    with threadpool_limits(1):
+        told = cross_val_predict(trees, np.vstack([before, after]), real, groups=pair, cv=folds, method="predict_proba")
     return float(roc_auc_score(real, told[:, 1]))

@@ -75,6 +75,14 @@ class Leakage:
 class LeakageReport(dict):
     """Name of the attribute to :class:`Leakage`; what :func:`leakage_score` returns."""
 
+    def __repr__(self):
+        lines = [
+            f"{name}: {leak.measure} {leak.score:.3f} [{leak.interval[0]:.3f}, {leak.interval[1]:.3f}] by {leak.probe}"
+            f", shuffled {leak.shuffled:.3f}"
+            for name, leak in self.items()
+        ]
+        return "\n".join(["LeakageReport", *lines])
+
     @property
     def strongest(self):
         """The :class:`Leakage` furthest above chance, as a share of the way from chance to a perfect reading."""
@@ -191,7 +199,14 @@ def leakage_score(
     >>> report["group"].found
     True
     """
-    Z = check_array(Z, input_name="Z", dtype=[np.float64, np.float32])
+    try:
+        Z = check_array(Z, input_name="Z", dtype=[np.float64, np.float32])
+    except ValueError as error:
+        if "could not convert" not in str(error):
+            raise
+        raise ValueError(
+            f"Z holds words ({error}); probes read numbers. Encode it first: TabularCodec().fit_transform(Z)."
+        ) from None
     _check_arguments(n_shuffles, confidence_level)
     columns = _read_attributes(sensitive_features, len(Z), continuous_features)
     within, groups = (_read_per_row(name, values, len(Z)) for name, values in (("within", within), ("groups", groups)))
