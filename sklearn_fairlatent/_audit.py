@@ -71,14 +71,14 @@ def make_parser():
     add("--bins", metavar="COLUMN=EDGE[,EDGE]", type=_edges, action="append", default=[],
         help="edges at which a sensitive quantity is cut into groups; may be repeated")  # fmt: skip
     add("--drop", metavar="COLUMN[,COLUMN]", type=_names, default=[], help="columns to leave out")
-    add("--strength", metavar="NUMBER", type=_number("0 or more", lambda value: value >= 0), default=1.0,
+    add("--strength", metavar="NUMBER", type=_number("from 0 to 1000", lambda value: 0 <= value <= 1000), default=1.0,
         help="weight of the penalty (default 1)")  # fmt: skip
     add("--constraints", choices=list(CONSTRAINTS), default="demographic_parity", help="what is to be equal")
     add("--test-size", metavar="SHARE", type=_number("between 0 and 1", lambda value: 0 < value < 1), default=0.3,
         help="share of the rows that is held out (default 0.3)")  # fmt: skip
     add("--rows", metavar="N", type=_count, default=3, help="real rows shown with their counterfactuals (default 3)")
     add("--seed", metavar="N", type=_count, default=0, help="(default 0)")
-    add("--jobs", metavar="N", type=int, default=1, help="probes that run side by side; -1: one per core (default 1)")
+    add("--jobs", metavar="N", type=_jobs, default=1, help="probes that run side by side; -1: one per core (default 1)")
     add("--quiet", action="store_true", help="no progress on standard error")
     return parser
 
@@ -112,6 +112,16 @@ def _number(range_, fits):
         return value
 
     return read
+
+
+def _jobs(text):
+    try:
+        jobs = int(text)
+    except ValueError:
+        jobs = 0
+    if not jobs:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of jobs such as 2, or -1 for one per core")
+    return jobs
 
 
 def _count(text):

@@ -49,6 +49,15 @@ def binary_labels(y_true, y_pred, pos_label):
     return (y_true == pos_label).astype(int), (y_pred == pos_label).astype(int)
 
 
+def read_columns(sensitive_features, n_samples, index=None):
+    """The attributes by name; a Series in a dict must not have the rows of ``index`` in another order either."""
+    if isinstance(sensitive_features, dict):
+        for name, values in sensitive_features.items():
+            if isinstance(values, pd.Series):
+                read_sensitive_features(values.rename(str(name)), len(values), index)
+    return read_sensitive_features(sensitive_features, n_samples, index)
+
+
 def read_groups(sensitive_features, n_samples, *, index=None, bins=None):
     """The group of every row by attribute.
 
@@ -71,7 +80,7 @@ def read_groups(sensitive_features, n_samples, *, index=None, bins=None):
     ValueError
         If an attribute is continuous and has no bins.
     """
-    columns = read_sensitive_features(sensitive_features, n_samples, index)
+    columns = read_columns(sensitive_features, n_samples, index)
     bins = {} if bins is None else dict(bins)
     strangers = sorted(set(bins) - set(columns))
     if strangers:

@@ -16,6 +16,8 @@ from ._groups import is_continuous
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 KNOWN = ".csv, .tsv (both also .gz), .parquet and, with --labels, .npy"
 MOST_NAMES = 20
+# Squares of greater numbers leave the range of floats.
+LARGEST = 1e100
 
 
 class InputError(Exception):
@@ -53,6 +55,12 @@ def _check_file(path):
 
 
 def _read_text(path, separator):
+    names = pd.read_csv(
+        path, sep=separator, header=None, nrows=1, skipinitialspace=True, dtype=str, encoding="utf-8-sig"
+    )
+    names = names.iloc[0].dropna()
+    if names.duplicated().any():
+        raise InputError(f"{path} has two columns {names[names.duplicated()].iloc[0]!r}. Rename one: which is meant?")
     with warnings.catch_warnings():
         # Left to itself pandas takes surplus first columns for an index: every name over the wrong values.
         warnings.simplefilter("error", pd.errors.ParserWarning)
@@ -150,9 +158,12 @@ def read_embeddings(path, n_rows, labels):
         raise InputError(f"{path} has {len(X):,} rows, {labels} has {n_rows:,}; they must correspond row for row.")
     X = X.astype(np.float32 if X.dtype.itemsize <= 2 else np.float64) if X.dtype not in (np.float32, np.float64) else X
     bad = ~np.isfinite(X).all(axis=1)
+    if X.dtype == np.float64:
+        bad |= (np.abs(X) > LARGEST).any(axis=1)
     if bad.any():
         raise InputError(
-            f"{path}: {bad.sum():,} rows hold NaN or infinity, the first is row {int(bad.argmax())}. Drop them."
+            f"{path}: {bad.sum():,} rows hold NaN or infinity, or numbers above {LARGEST:g}; the first is row "
+            f"{int(bad.argmax())}. Drop them."
         )
     return X
 

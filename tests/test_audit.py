@@ -344,7 +344,12 @@ def test_embeddings_that_are_refused(refuse, folder):
     assert "short.npy has 300 rows, people.csv has 400" in refuse("short.npy", *labels)
     X[7, 1] = np.nan
     np.save("gaps.npy", X)
-    assert "1 rows hold NaN or infinity, the first is row 7" in refuse("gaps.npy", *labels)
+    told = "1 rows hold NaN or infinity, or numbers above 1e+100; the first is row 7"
+    assert told in refuse("gaps.npy", *labels)
+    huge = np.zeros((400, 3))
+    huge[7] = 1e200
+    np.save("huge.npy", huge)
+    assert told in refuse("huge.npy", *labels)
     np.save("flat.npy", np.zeros(400))
     assert "flat.npy has the shape (400,); expected two dimensions" in refuse("flat.npy", *labels)
     np.save("words.npy", np.full((400, 2), "a"))
@@ -395,10 +400,12 @@ def test_outputs_are_checked_before_the_work(refuse, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--strength", "-1"], "'-1' is not a number 0 or more"),
-        (["--strength", "nan"], "'nan' is not a number 0 or more"),
+        (["--strength", "-1"], "'-1' is not a number from 0 to 1000"),
+        (["--strength", "nan"], "'nan' is not a number from 0 to 1000"),
         (["--test-size", "1"], "'1' is not a number between 0 and 1"),
         (["--test-size", "most"], "'most' is not a number between 0 and 1"),
+        (["--strength", "1e300"], "'1e300' is not a number from 0 to 1000"),
+        (["--jobs", "0"], "'0' is not a number of jobs"),
         (["--seed", "-1"], "'-1' is not a whole number of 0 or more"),
         (["--rows", "2.5"], "'2.5' is not a whole number of 0 or more"),
         (["--constraints", "justice"], "invalid choice: 'justice'"),
@@ -418,3 +425,9 @@ def test_a_command_and_its_arguments_are_required(capsys):
     assert capsys.readouterr().err.startswith("error: the following arguments are required: COMMAND")
     assert main(["audit", "people.csv"]) == 2
     assert "--target, --sensitive, --out" in capsys.readouterr().err
+
+
+def test_two_columns_of_one_name_are_refused(refuse):
+    Path("twice.csv").write_text("x,sex,sex,income\n" + "1,f,f,0\n2,m,m,1\n" * 60)
+    told = refuse("twice.csv", base=["--target", "income", "--sensitive", "sex"])
+    assert told == "error: twice.csv has two columns 'sex'. Rename one: which is meant?"

@@ -219,3 +219,26 @@ def test_groups_of_frames_dicts_and_bins():
         read_groups({"sex": ["f", "m"]}, 2, bins={"sex": [1]})
     with pytest.raises(ValueError, match="'pay' is a quantity with 30 different values"):
         read_groups({"pay": np.arange(30)}, 30)
+
+
+def test_an_attribute_may_have_any_name():
+    y, guess, A = draw()
+    plain = worst_group_score(y, guess, sensitive_features={"x": A["sex"].to_numpy()})
+    assert worst_group_score(y, guess, sensitive_features={"the label": A["sex"].to_numpy()}) == plain
+    with pytest.raises(ValueError, match="they must have as many"):
+        worst_group_score(y, guess[1:], sensitive_features=A)
+
+
+def test_rows_in_another_order_are_refused():
+    y, guess, A = draw()
+    for metric in (disparity_table, group_table, bias_amplification, worst_group_score, score_distribution_gap):
+        with pytest.raises(ValueError, match="in another order"):
+            metric(pd.Series(y), pd.Series(guess), sensitive_features=A.sample(frac=1, random_state=0))
+
+
+def test_four_fifths_exactly():
+    guess = np.r_[1, np.zeros(4, int), np.ones(4, int), np.zeros(21, int)]  # 1/5 and 4/25
+    y = np.arange(30) % 2
+    assert disparity_table(y, guess, sensitive_features=["a"] * 5 + ["b"] * 25)["four_fifths"].iloc[0]
+    with pytest.raises(ValueError, match="n_bins=1"):
+        score_distribution_gap(None, y, sensitive_features=["a"] * 15 + ["b"] * 15, n_bins=1)

@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
 
 from sklearn_fairlatent import SmallGroupWarning
 from sklearn_fairlatent.metrics import leakage_score
@@ -309,3 +310,57 @@ def test_report_as_frame():
     assert frame.columns.tolist() == [
         "measure", "score", "low", "high", "chance", "shuffled", "probe", "group", "within", "n_samples"
     ]  # fmt: skip
+
+
+def test_rows_in_another_order_are_refused():
+    Z, group = ring(100)
+    frame = pd.DataFrame(Z).add_prefix("z")
+    with pytest.raises(ValueError, match="in another order"):
+        leakage_score(frame, pd.Series(group, name="s").sample(frac=1, random_state=0), probes=QUICK)
+
+
+@pytest.mark.parametrize("argument", ["within", "groups"])
+def test_missing_labels_and_persons_are_refused(argument):
+    Z, group = ring(100)
+    values = np.array([None, *"ab" * 49, "a"], dtype=object)
+    with pytest.raises(ValueError, match=f"{argument} has missing values"):
+        leakage_score(Z, {"s": group}, probes=QUICK, **{argument: values})
+
+
+def test_groups_of_mixed_types_stay_when_a_small_one_goes():
+    rng = np.random.default_rng(0)
+    group = np.array(["a"] * 130 + ["b"] * 130 + [1] * 130 + ["c"] * 10, dtype=object)
+    Z = rng.normal(size=(400, 2))
+    Z[260:390, 0] += 5
+    with pytest.warns(SmallGroupWarning, match="'c'"):
+        leak = leakage_score(Z, {"s": group}, probes=QUICK, random_state=0)["s"]
+    assert leak.n_samples == 390
+    assert leak.score > 0.95
+    assert leak.group == 1
+
+
+def test_probes_that_fail_are_told():
+    Z, group = ring(100)
+    with pytest.raises(TypeError, match="which has no predict_proba"):
+        leakage_score(Z, {"s": group}, probes={"svc": SVC()})
+
+    class Broken(GaussianNB):
+        def predict_proba(self, X):
+            return np.full((len(X), 2), np.nan)
+
+    with pytest.raises(ValueError, match="the probe Broken gave NaN"):
+        leakage_score(Z, {"s": group}, probes={"broken": Broken()})
+
+
+def test_few_persons_are_no_sample():
+    Z, group, person = persons(20, 30, 0)
+    with pytest.raises(ValueError, match=r"with at least 28 persons of groups="):
+        leakage_score(Z, {"s": group}, probes=QUICK, groups=person)
+
+
+def test_many_comparisons_are_corrected_for_skewness():
+    rng = np.random.default_rng(0)
+    columns = rng.normal(size=(2000, 16))
+    columns /= np.sqrt((columns**2).sum(axis=0))
+    plain, skewed = (_critical_values([columns], 0.95, skewness)[0] for skewness in (0.0, 0.35))
+    assert_allclose(skewed, plain + 0.35 * (plain**2 - 1) / 6)

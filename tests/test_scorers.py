@@ -307,3 +307,41 @@ def test_no_warning_of_its_own(data):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fairness_scorer(DIFFERENCE, sensitive_features=A)(LogisticRegression().fit(X, y), X, y)
+
+
+def test_scores_are_not_counted_as_labels(data):
+    X, y, A = data
+    model = LogisticRegression().fit(X, y)
+    assert fairlearn.metrics.demographic_parity_difference(y, model.predict_proba(X)[:, 1], sensitive_features=A) == 0
+    for metric in (DIFFERENCE, fairlearn.metrics.equalized_odds_ratio):
+        with pytest.raises(ValueError, match="counts predicted labels, of which scores have none"):
+            fairness_scorer(metric, response_method="predict_proba")
+
+
+def test_its_own_attribute_counts_beside_a_routed_one(data):
+    X, y, A = data
+    other = pd.Series(np.arange(400) % 2, index=X.index, name="other")
+    scoring = {
+        "group": fairness_scorer(DIFFERENCE, sensitive_features=A),
+        "other": fairness_scorer(DIFFERENCE, sensitive_features=other),
+        "routed": fairness_scorer(DIFFERENCE),
+    }
+    with sklearn.config_context(enable_metadata_routing=True):
+        found = cross_validate(LogisticRegression(), X, y, scoring=scoring, cv=2, params={"sensitive_features": A})
+    assert_allclose(found["test_group"], found["test_routed"])
+    assert (found["test_other"] > found["test_group"] + 0.1).all()
+
+
+def test_groups_that_print_alike_are_apart():
+    group = np.array([1] * 8 + ["1"] * 8, dtype=object)
+    model, X, y = table([0, 1] * 8, [0] * 8 + [1] * 8, group)
+    assert fairness_scorer(DIFFERENCE)(model, X, y, sensitive_features=group) == -1
+
+
+def test_rows_in_another_order_are_refused(data):
+    X, y, A = data
+    shuffled = A.sample(frac=1, random_state=0)
+    for rows, attributes in ((X, shuffled), (X.to_numpy(), shuffled), (X, {"group": shuffled["group"]})):
+        model = LogisticRegression().fit(rows, y)
+        with pytest.raises(ValueError, match="same index labels as X in another order"):
+            fairness_scorer(DIFFERENCE)(model, rows, y, sensitive_features=attributes)

@@ -159,6 +159,8 @@ def fairness_report(
     if fair is not None:
         rows = through(steps, X)
         known = known_attributes(fair, attributes, notes)
+        # An attribute without a column of its own, where X has few, cannot be moved.
+        known = {key: own for key, own in known.items() if fair.latent_layout_.width(key)}
         with noted(notes):
             leakage = _leakage(fair, rows, groups, seed, n_jobs, notes)
         report.latent = _latent(fair, rows, list(groups))

@@ -81,8 +81,9 @@ def group_table(y_true, y_pred, *, sensitive_features, pos_label=None, bins=None
                m        0.0
     Name: selection_rate, dtype: float64
     """
+    index = getattr(y_true, "index", None)
     y_true, y_pred = binary_labels(y_true, y_pred, pos_label)
-    groups = with_intersection(read_groups(sensitive_features, len(y_true), bins=bins))
+    groups = with_intersection(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
     metrics = {
         "selection_rate": selection_rate,
         "true_positive_rate": true_positive_rate,
@@ -142,8 +143,9 @@ def disparity_table(y_true, y_pred, *, sensitive_features, pos_label=None, bins=
     >>> float(table.loc["sex", "demographic_parity_difference"]), bool(table.loc["sex", "four_fifths"])
     (0.5, False)
     """
+    index = getattr(y_true, "index", None)
     y_true, y_pred = binary_labels(y_true, y_pred, pos_label)
-    groups = with_intersection(read_groups(sensitive_features, len(y_true), bins=bins))
+    groups = with_intersection(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
     rows = {}
     for name in groups:
         sizes = group_sizes(groups[name].dropna())
@@ -184,7 +186,7 @@ def _disparities(name, y_true, y_pred, group):
     accuracy = MetricFrame(metrics=accuracy_score, y_true=y_true, y_pred=y_pred, sensitive_features=group).by_group
     lowest, highest = float(rates.min()), float(rates.max())
     return row | {
-        "four_fifths": bool(lowest >= FOUR_FIFTHS * highest) if highest > 0 else None,
+        "four_fifths": bool(lowest >= FOUR_FIFTHS * highest * (1 - 1e-9)) if highest > 0 else None,
         "lowest_selection_rate": lowest,
         "highest_selection_rate": highest,
         "worst_accuracy": float(accuracy.min()),
@@ -222,11 +224,15 @@ def worst_group_score(y_true, y_pred, *, sensitive_features, metric=accuracy_sco
     >>> worst_group_score([1, 0, 1, 0], [1, 0, 0, 0], sensitive_features=["f", "f", "m", "m"])
     0.0
     """
+    index = getattr(y_true, "index", None)
     y_true, y_pred = (column_or_1d(as_values(values)) for values in (y_true, y_pred))
-    groups = read_groups(sensitive_features, len(y_true), bins=bins)
+    if len(y_true) != len(y_pred) or pd.isna(y_true).any() or pd.isna(y_pred).any():
+        raise ValueError(
+            f"y_true has {len(y_true)} rows, y_pred has {len(y_pred)}; they must have as many, none of them missing."
+        )
+    cells = crossed(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
     if within_labels:
-        groups = groups.assign(**{"the label": y_true})
-    cells = crossed(groups)
+        cells = crossed(pd.DataFrame({"cell": cells, "label": y_true}, dtype=object))
     known = pd.notna(cells)
     frame = MetricFrame(metrics=metric, y_true=y_true[known], y_pred=y_pred[known], sensitive_features=cells[known])
     return float(frame.group_min())
@@ -246,7 +252,9 @@ def bias_amplification(y_true, y_pred, *, sensitive_features, pos_label=None, bi
     Returns
     -------
     float
-        In [-1, 1]: 0 for predictions with the rates of the labels, positive if they exaggerate the differences.
+        In [-1, 1]: 0 for predictions with the rates of the labels, positive if they exaggerate the differences. Where
+        the labels have the same rate in all groups there is nothing to exaggerate, and new differences cancel: look at
+        the differences themselves.
 
     References
     ----------
@@ -261,8 +269,9 @@ def bias_amplification(y_true, y_pred, *, sensitive_features, pos_label=None, bi
     >>> bias_amplification([1, 0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 1, 1, 0], sensitive_features=sex)
     0.25
     """
+    index = getattr(y_true, "index", None)
     y_true, y_pred = binary_labels(y_true, y_pred, pos_label)
-    cells = crossed(read_groups(sensitive_features, len(y_true), bins=bins))
+    cells = crossed(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
     known = pd.notna(cells)
     table = pd.DataFrame({"group": cells[known], "true": y_true[known], "predicted": y_pred[known]})
     rates = table.groupby("group")[["true", "predicted"]].mean()
@@ -311,10 +320,13 @@ def score_distribution_gap(
         raise ValueError(f"agg={agg!r}: expected 'worst_case' or 'mean'.")
     if not smoothing > 0:
         raise ValueError(f"smoothing={smoothing!r}: expected a number > 0.")
+    if isinstance(n_bins, bool) or not isinstance(n_bins, (int, np.integer)) or n_bins < 2:
+        raise ValueError(f"n_bins={n_bins!r}: expected an integer >= 2.")
+    index = getattr(y_score, "index", getattr(y_true, "index", None))
     y_score = column_or_1d(y_score).astype(np.float64)
     if not np.isfinite(y_score).all():
         raise ValueError("y_score contains NaN or infinity. Drop these rows before.")
-    cells = crossed(read_groups(sensitive_features, len(y_score), bins=bins))
+    cells = crossed(read_groups(sensitive_features, len(y_score), index=index, bins=bins))
     labels = np.zeros(len(y_score)) if y_true is None else column_or_1d(as_values(y_true))
     if len(labels) != len(y_score):
         raise ValueError(f"y_true has {len(labels)} rows, y_score has {len(y_score)}; they must have the same length.")

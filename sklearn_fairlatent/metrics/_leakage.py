@@ -9,12 +9,13 @@ from scipy.stats import norm
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._attributes import read_sensitive_features
-from .._groups import is_continuous, none_where_missing, with_intersection
+from .._groups import is_continuous, none_where_missing, read_columns, with_intersection
 from ._probing import panel, problems_of, read
 
 # Draws for the quantile of the largest of several correlated normal values: its standard error is below 0.02.
 N_DRAWS = 20_000
+# Of an AUC under independence, in standard errors: a fold's probes come from other folds, whose accidents they share.
+SKEWNESS = 0.35
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,8 @@ def leakage_score(
     ``[max(AUC - c se), max(AUC + u se)]`` over all comparisons (probes, groups, labels). ``u`` is the quantile of one
     normal value, 1.96 for 95 %; ``c`` is at least ``u``, and such that the interval misses with the wanted probability
     where all comparisons are equally good, under independence above all. Where one is better than all others it misses
-    no more often. `benchmarks/calibration.py` measures it. The interval tells the noise of these rows, not how much
+    no more often. With more comparisons than probes (many groups, labels) ``c`` is corrected for skewness. Measured by
+    `benchmarks/calibration.py` for two groups; with ``groups`` of fewer than some hundred persons it misses more often. The interval tells the noise of these rows, not how much
     better a probe with more rows, or another probe, would read.
 
     References
@@ -199,6 +201,7 @@ def leakage_score(
     >>> report["group"].found
     True
     """
+    index = getattr(Z, "index", None)
     try:
         Z = check_array(Z, input_name="Z", dtype=[np.float64, np.float32])
     except ValueError as error:
@@ -208,7 +211,7 @@ def leakage_score(
             f"Z holds words ({error}); probes read numbers. Encode it first: TabularCodec().fit_transform(Z)."
         ) from None
     _check_arguments(n_shuffles, confidence_level)
-    columns = _read_attributes(sensitive_features, len(Z), continuous_features)
+    columns = _read_attributes(sensitive_features, len(Z), continuous_features, index)
     within, groups = (_read_per_row(name, values, len(Z)) for name, values in (("within", within), ("groups", groups)))
     rng = check_random_state(random_state)
     seed = int(rng.randint(np.iinfo(np.int32).max))
@@ -242,9 +245,9 @@ def _check_arguments(n_shuffles, confidence_level):
         raise ValueError(f"confidence_level={confidence_level!r}: expected a number in (0, 1), such as 0.95.")
 
 
-def _read_attributes(sensitive_features, n_samples, continuous_features):
+def _read_attributes(sensitive_features, n_samples, continuous_features, index):
     """Values and kind by attribute, the intersection of those with groups included."""
-    columns = read_sensitive_features(sensitive_features, n_samples)
+    columns = read_columns(sensitive_features, n_samples, index)
     declared = [] if continuous_features is None else list(continuous_features)
     strangers = sorted(set(declared) - set(columns))
     if strangers:
@@ -268,10 +271,12 @@ def _read_attributes(sensitive_features, n_samples, continuous_features):
 def _read_per_row(name, values, n_samples):
     if values is None:
         return None
-    values = np.asarray(values)
+    values = none_where_missing(values)
     if values.shape != (n_samples,):
         raise ValueError(f"{name} has shape {values.shape}, Z has {n_samples} rows. Pass one value per row.")
-    return values
+    if pd.isna(values).any():
+        raise ValueError(f"{name} has missing values. Leave these rows out.")
+    return values if name == "within" else pd.factorize(values)[0]
 
 
 def _summary(name, parts, shuffled, confidence_level):
@@ -287,14 +292,23 @@ def _summary(name, parts, shuffled, confidence_level):
                     keys.append((probe, part.names[column] if part.names else None, part.label))
                     scores.append(found[column])
                     influence.append(moved[:, column])
+        if not influence:
+            raise ValueError(
+                f"{name!r}: no fold had enough rows of two groups to judge a probe. Pass more rows, or fewer folds."
+            )
         influence = np.column_stack(influence)
         if part.clusters is not None:
             member = np.unique(part.clusters, return_inverse=True)[1]
             influence = np.array([np.bincount(member, column) for column in influence.T]).T
+            # Two means a fold are taken of the persons, who are few where rows are many.
+            n_persons = len(influence)
+            influence *= np.sqrt(n_persons / max(1, n_persons - 2 * len(part.folds)))
         errors.append(np.sqrt((influence**2).sum(axis=0)))
         correlation.append(influence / np.where(errors[-1] > 0, errors[-1], 1))
     scores, errors = np.array(scores), np.concatenate(errors)
-    c, u = _critical_values(correlation, confidence_level)
+    # Both groups of two have one AUC, whose skewness matters little so near the middle of its distribution.
+    n_probes = sum(len(part.scores) for part in parts)
+    c, u = _critical_values(correlation, confidence_level, SKEWNESS if len(scores) > n_probes else 0.0)
     low, high = (scores - c * errors).max(), (scores + u * errors).max()
     best = int(scores.argmax())
     continuous = parts[0].continuous
@@ -325,8 +339,11 @@ def _summary(name, parts, shuffled, confidence_level):
     )  # fmt: skip
 
 
-def _critical_values(standardised, confidence_level):
-    """Standard errors below and above; ``z`` is normal with the correlations of the columns, blocks are independent."""
+def _critical_values(standardised, confidence_level, skewness=0.0):
+    """Standard errors below and above; ``z`` has the correlations of the columns, blocks are independent.
+
+    ``z`` is normal but for its ``skewness``: the first term of Cornish and Fisher's expansion corrects for it.
+    """
     rng = np.random.RandomState(0)
     highest = np.full(N_DRAWS, -np.inf)
     for columns in standardised:
@@ -336,4 +353,5 @@ def _critical_values(standardised, confidence_level):
     upper = float(norm.ppf((1 + confidence_level) / 2))
     # The lower end misses as often as the upper one leaves room for.
     lower = float(np.quantile(highest, min(1.0, confidence_level + (highest < -upper).mean())))
-    return max(upper, lower), upper
+    lower = max(upper, lower)
+    return lower + skewness * (lower**2 - 1) / 6, upper

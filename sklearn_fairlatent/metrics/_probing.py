@@ -96,17 +96,20 @@ def problems_of(name, values, continuous, within, groups, cv, seed):
                 raise ValueError(f"{name!r} is constant or has fewer than 10 known values{_among(label)}.")
             target, names = values[rows].astype(np.float64), []
         else:
-            sizes = pd.Series(values[rows], dtype=object).value_counts()
+            # Of persons with several rows the persons count.
+            counted = pd.DataFrame({"group": values[rows], "row": rows if clusters is None else clusters}, dtype=object)
+            sizes = counted.drop_duplicates()["group"].value_counts()
             least = ROWS_A_FOLD * (cv if isinstance(cv, (int, np.integer)) else 2)
             small = sizes.index[sizes < least].tolist()
             left_out.update(small)
             names = sorted(set(sizes.index) - set(small), key=lambda value: (str(type(value)), value))
+            kind = "rows" if clusters is None else "persons of groups="
             if len(names) < 2:
                 raise ValueError(
-                    f"{name!r} has {len(names)} group(s) with at least {least} rows{_among(label)}: {dict(sizes)}. "
+                    f"{name!r} has {len(names)} group(s) with at least {least} {kind}{_among(label)}: {dict(sizes)}. "
                     "Pass more rows, merge groups, or leave the attribute out."
                 )
-            rows = rows[np.isin(values[rows], names)] if small else rows
+            rows = rows[~pd.Series(values[rows], dtype=object).isin(small).to_numpy()] if small else rows
             clusters = None if groups is None else groups[rows]
             target = _positions(names, values[rows])
         folds = _folds(cv, target, clusters, continuous, seed)
@@ -167,6 +170,8 @@ def panel(probes, part):
         if not (is_regressor if part.continuous else is_classifier)(probe):
             kind = "a regressor, for a continuous attribute" if part.continuous else "a classifier"
             raise TypeError(f"probes[{name!r}] is a {type(probe).__name__}; expected {kind}.")
+        if not part.continuous and not hasattr(probe, "predict_proba"):
+            raise TypeError(f"probes[{name!r}] is a {type(probe).__name__}, which has no predict_proba. Calibrate it.")
     return probes
 
 
@@ -188,9 +193,15 @@ def read(Z, part, probe, seed):
         for train, test in part.folds:
             model = _seeded(probe, seed).fit(Z[train], part.target[train])
             if part.continuous:
-                predicted[test, 0] = model.predict(Z[test])
+                told = np.asarray(model.predict(Z[test]))
+                predicted[test, 0] = told
             else:
-                predicted[np.ix_(test, model.classes_)] = model.predict_proba(Z[test])
+                told = np.asarray(model.predict_proba(Z[test]))
+                predicted[np.ix_(test, model.classes_)] = told
+            if not np.isfinite(told).all():
+                raise ValueError(
+                    f"the probe {type(probe).__name__} gave NaN or infinity on held-out rows. Scale Z, or drop it."
+                )
     tests = [test for _, test in part.folds]
     if part.continuous:
         return _r2(predicted[:, 0], part.target, tests)

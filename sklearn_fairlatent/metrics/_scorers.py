@@ -5,6 +5,7 @@ from typing import Any
 
 import fairlearn.metrics
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 
 from .._groups import AND, binary_labels, crossed, group_sizes, read_groups
@@ -81,7 +82,7 @@ class FairnessScorer(BaseEstimator):
         X : array-like or frame of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         sensitive_features : Series, DataFrame or array-like, default=None
-            The attributes of these rows. None: those the scorer was made with.
+            The attributes of these rows, unless the scorer was made with its own.
 
         Returns
         -------
@@ -90,14 +91,19 @@ class FairnessScorer(BaseEstimator):
         """
         metric, sign, needed = self._metric()
         attributes = sensitive_features
-        if attributes is None:
+        # What the scorer was made with counts: beside it another scorer may ask for what is routed.
+        if attributes is None or self.sensitive_features is not None:
             attributes = find_attributes(self.sensitive_features, X, y, owner=repr(self))
         y_true, y_pred = self._predictions(estimator, X, y)
-        groups = read_groups(attributes, len(y_true), index=getattr(X, "index", None), bins=self.bins)
+        index = getattr(X, "index", getattr(y, "index", None))
+        groups = read_groups(attributes, len(y_true), index=index, bins=self.bins)
         known = groups.notna().all(axis=1).to_numpy()
         groups, y_true, y_pred = groups[known], y_true[known], y_pred[known]
         self._check_groups(groups, y_true, needed)
-        value = float(metric(y_true, y_pred, sensitive_features=groups.astype(str)))
+        named = groups.astype(str)
+        if named.drop_duplicates().shape[0] < groups.drop_duplicates().shape[0]:  # 1 and "1"
+            named = pd.Series(pd.factorize(crossed(groups))[0], name=AND.join(groups.columns)).astype(str)
+        value = float(metric(y_true, y_pred, sensitive_features=named))
         if not np.isfinite(value):
             raise ValueError(f"{_name_of(self.metric)} is {value} on these {len(y_true)} rows: {self._rates(y_pred)}.")
         return sign * value
@@ -116,6 +122,11 @@ class FairnessScorer(BaseEstimator):
                     f"or one of {list(NAMED_METRICS)}."
                 )
             metric = getattr(fairlearn.metrics, metric)
+        if self.response_method != "predict" and name in NAMED_METRICS:
+            raise ValueError(
+                f"response_method={self.response_method!r}: {name} counts predicted labels, of which scores have none. "
+                "Use 'predict'."
+            )
         greater = self.greater_is_better
         if greater is None:
             if name.endswith("_difference"):
@@ -204,8 +215,8 @@ def fairness_scorer(
         A name such as "demographic_parity_difference" or "equalized_odds_ratio" (fairlearn's functions), or
         ``metric(y_true, y_pred, *, sensitive_features)``; labels and predictions come as 0 and 1.
     sensitive_features : str, list of str, Series or DataFrame, default=None
-        For routing off: columns of X by name, or the attributes of all rows with the index of X. Several attributes
-        are compared by their intersections.
+        Columns of X by name, or the attributes of all rows with the index of X. None: for routing on. Several
+        attributes are compared by their intersections.
     pos_label : object, default=None
         The favourable label. None: 1 of {0, 1}, {-1, 1} or booleans; other labels need it.
     bins : dict of str to list of float, default=None
