@@ -183,8 +183,9 @@ def leakage_score(
     normal value, 1.96 for 95 %; ``c`` is at least ``u``, and such that the interval misses with the wanted probability
     where all comparisons are equally good, under independence above all. Where one is better than all others it misses
     no more often. With more comparisons than probes (many groups, labels) ``c`` is corrected for skewness. Measured by
-    `benchmarks/calibration.py` for two groups; with ``groups`` of fewer than some hundred persons it misses more often. The interval tells the noise of these rows, not how much
-    better a probe with more rows, or another probe, would read.
+    `benchmarks/calibration.py` for two groups; with ``groups`` of fewer than some hundred persons it misses more often.
+    The interval tells the noise of these rows, not how much better a probe with more rows, or another probe, would
+    read.
 
     References
     ----------
