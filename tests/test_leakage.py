@@ -233,7 +233,7 @@ def test_same_bits_for_any_number_of_jobs_and_untouched_generator():
     Z, group = ring(150)
     before = np.random.get_state()[1].copy()  # noqa: NPY002 - the global generator is what must not move
     first = leakage_score(Z, {"s": group}, cv=3, random_state=7)
-    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002 - the same
     assert first == leakage_score(Z, {"s": group}, cv=3, random_state=7, n_jobs=2)
     assert first != leakage_score(Z, {"s": group}, cv=3, random_state=8)
 

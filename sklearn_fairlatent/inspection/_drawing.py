@@ -27,7 +27,7 @@ LONGEST_NAME = 26
 def check_matplotlib(caller):
     """Raise an ImportError that names the remedy if matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401 - whether it can be imported is all that is asked
     except ImportError as error:
         raise ImportError(
             f"{caller} needs matplotlib, which is not installed. Run `pip install 'sklearn-fairlatent[plot]'`, or "

@@ -7,6 +7,7 @@ from html import escape
 
 import pandas as pd
 
+from ._drawing import check_matplotlib
 from ._latent_display import LatentDisplay
 from ._leakage_display import LeakageDisplay
 from ._training_display import TrainingDisplay
@@ -48,7 +49,7 @@ def draw(fair, rows, y, known, leakage, seed, notes):
         SVG and caption.
     """
     try:
-        import matplotlib  # noqa: F401
+        check_matplotlib("fairness_report")
     except ImportError:
         notes.append("matplotlib is not installed: the page has no pictures.")
         return {}

@@ -39,6 +39,13 @@ class CounterfactualScores:
         ROC AUC of boosted trees that tell counterfactuals from real rows, cross-validated: 0.5 if they cannot, 1 if
         every counterfactual gives itself away. NaN for fewer than 20 rows.
     n_samples : int
+
+    Examples
+    --------
+    >>> from sklearn_fairlatent.metrics import CounterfactualScores
+    >>> scores = CounterfactualScores({"linear": 0.9}, {"label": 0.8}, 0.3, 0.5, 0.0, 0.6, 200)
+    >>> scores.to_frame().index.tolist()[:2]
+    ['flip_rate by linear', 'consistency of label']
     """
 
     flip_rate: dict[str, float]

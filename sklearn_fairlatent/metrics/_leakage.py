@@ -51,6 +51,13 @@ class Leakage:
         Groups with too few rows to be read.
     n_samples : int
         Rows whose attribute is known.
+
+    Examples
+    --------
+    >>> from sklearn_fairlatent.metrics import Leakage
+    >>> leak = Leakage("sex", "AUC", 0.56, (0.52, 0.6), 0.5, 0.51, "boosting", "f", None, {}, {}, (), 900)
+    >>> leak.found
+    True
     """
 
     attribute: str
@@ -74,7 +81,20 @@ class Leakage:
 
 
 class LeakageReport(dict):
-    """Name of the attribute to :class:`Leakage`; what :func:`leakage_score` returns."""
+    """Name of the attribute to :class:`Leakage`; what :func:`leakage_score` returns.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn_fairlatent.datasets import make_biased_latents
+    >>> from sklearn_fairlatent.metrics import leakage_score
+    >>> data = make_biased_latents(300, random_state=0)
+    >>> report = leakage_score(
+    ...     data.data, data.sensitive_features, probes={"linear": LogisticRegression()}, random_state=0
+    ... )
+    >>> report.strongest.attribute, report.to_frame().loc["group", "probe"]
+    ('group', 'linear')
+    """
 
     def __repr__(self):
         lines = [

@@ -66,7 +66,7 @@ class Problem:
     folds: list
     label: Any
     clusters: np.ndarray | None
-    left_out: tuple
+    left_out: tuple = ()
     scores: dict = field(default_factory=dict)
 
     @property
@@ -80,7 +80,7 @@ class Problem:
             first, member = np.unique(self.clusters, return_index=True, return_inverse=True)[1:]
             if (self.target[first][member] == self.target).all():
                 target = rng.permutation(self.target[first])[member]
-        return Problem(self.rows, target, self.names, self.folds, self.label, self.clusters, ())
+        return Problem(self.rows, target, self.names, self.folds, self.label, self.clusters)
 
 
 def problems_of(name, values, continuous, within, groups, cv, seed):
@@ -113,7 +113,7 @@ def problems_of(name, values, continuous, within, groups, cv, seed):
             clusters = None if groups is None else groups[rows]
             target = _positions(names, values[rows])
         folds = _folds(cv, target, clusters, continuous, seed)
-        parts.append(Problem(rows, target, names, folds, label, clusters, ()))
+        parts.append(Problem(rows, target, names, folds, label, clusters))
     if left_out:
         warnings.warn(
             f"leakage of {name!r}: group(s) {sorted(left_out, key=str)} have too few rows for {cv} folds and are left "

@@ -27,7 +27,15 @@ NAMED_METRICS = tuple(sorted(f"{name}_{kind}" for name in _NEEDS for kind in ("d
 
 
 class FairnessScorer(BaseEstimator):
-    """A scorer made by :func:`fairness_scorer`, whose parameters these are."""
+    """A scorer made by :func:`fairness_scorer`, whose parameters these are.
+
+    Examples
+    --------
+    >>> from sklearn_fairlatent.metrics import FairnessScorer, fairness_scorer
+    >>> scorer = fairness_scorer("equalized_odds_difference", sensitive_features="sex")
+    >>> isinstance(scorer, FairnessScorer)
+    True
+    """
 
     # With routing on, the attribute is asked for without a set_score_request call.
     __metadata_request__score = {"sensitive_features": True}
@@ -58,7 +66,7 @@ class FairnessScorer(BaseEstimator):
         return f"fairness_scorer({_name_of(self.metric)!r}, sensitive_features={shown!r}, pos_label={self.pos_label!r})"
 
     def score(self, estimator, X, y, sensitive_features=None):
-        """The same as calling the scorer; scikit-learn's routing looks for this name.
+        """The same as calling the scorer: scikit-learn routes to methods, and takes this one's request.
 
         Parameters
         ----------
@@ -105,7 +113,10 @@ class FairnessScorer(BaseEstimator):
             named = pd.Series(pd.factorize(crossed(groups))[0], name=AND.join(groups.columns)).astype(str)
         value = float(metric(y_true, y_pred, sensitive_features=named))
         if not np.isfinite(value):
-            raise ValueError(f"{_name_of(self.metric)} is {value} on these {len(y_true)} rows: {self._rates(y_pred)}.")
+            raise ValueError(
+                f"{_name_of(self.metric)} is {value} on these {len(y_true)} rows: the predictions have the values "
+                f"{np.unique(y_pred)[:5].tolist()}."
+            )
         return sign * value
 
     def _accept_sample_weight(self):
@@ -181,9 +192,6 @@ class FairnessScorer(BaseEstimator):
                 f"{where}: group {group!r} of {name!r} has no row with the {kind} label. Use fewer or stratified folds "
                 "(AttributeStratifiedKFold), or merge groups."
             )
-
-    def _rates(self, y_pred):
-        return f"the predictions have the values {np.unique(y_pred)[:5].tolist()}"
 
 
 def _name_of(metric):
