@@ -9,6 +9,7 @@ from ._exceptions import (
     PenaltyIneffectiveWarning,
     SmallGroupWarning,
 )
+from ._explanation import Explanation
 from ._scores import OutOfFoldScores
 from ._transformer import FairLatentTransformer
 
@@ -16,6 +17,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "DisparityBoundWarning",
+    "Explanation",
     "FairLatentTransformer",
     "LabelLostWarning",
     "MissingSensitiveWarning",

@@ -11,25 +11,28 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from ._columns import CategoricalColumn, NumericColumn, Table, TableFormat, list_values
+from ._column_choice import choose_columns
+from ._column_kinds import CategoricalColumn, NumericColumn, OrderedColumn
+from ._columns import Table, TableFormat, list_values
 
 
 class TabularCodec(TransformerMixin, BaseEstimator):
     """Encode a mixed table as numbers, and decode any numbers to valid rows.
 
-    Numeric columns are standardised or mapped to normal scores; strings, bools and categories become one-hot
-    columns; a missing value is a state of its own: an indicator column next to a numeric column, one more
-    category in a categorical one. :meth:`inverse_transform` gives back the kind of table seen by :meth:`fit`,
-    with its column names, order and dtypes, and only values which that table could hold: known categories,
-    numbers within the range seen, whole numbers where all were whole, missing ones where some were missing.
+    Numeric columns are standardised or mapped to normal scores; ordered categories, dates and durations are turned
+    into one number first; strings, bools and other categories become one-hot columns; a missing value is a state of
+    its own: an indicator column next to a number, one more category in a categorical column.
+    :meth:`inverse_transform` gives back the kind of table seen by :meth:`fit`, with its column names, order and
+    dtypes, and only values which that table could hold: known categories, numbers and dates within the range seen,
+    whole numbers where all were whole, whole days where all were midnights, missing ones where some were missing.
 
     Parameters
     ----------
     numeric : {"standardize", "quantile"}, default="standardize"
-        What happens to numeric columns.
+        What happens to numeric columns, to the ranks of ordered categories, and to dates and durations.
 
         - "standardize": zero mean and unit variance (:class:`~sklearn.preprocessing.StandardScaler`). The
-          round trip is exact for integers, and for a column whose numbers all end within 14 digits, counted
+          round trip is exact for integers and ranks, and for a column whose numbers all end within 14 digits, counted
           from the largest; other numbers come back within 1e-15 of the column's largest magnitude.
         - "quantile": normal scores of the empirical quantiles
           (:class:`~sklearn.preprocessing.QuantileTransformer`, 1,000 quantiles). The round trip is exact to
@@ -39,27 +42,40 @@ class TabularCodec(TransformerMixin, BaseEstimator):
 
     categorical_features : "auto" or list of {str, int}, default="auto"
         Columns to treat as categories whatever their dtype, by name or by position (an integer is a
-        position), for example numeric codes of a region. Strings, bools and categories always are; "auto"
-        adds none.
+        position), for example numeric codes of a region. Strings, bools and unordered categories always are;
+        "auto" adds none. An ordered pandas categorical named here becomes one-hot columns too.
+
+    ordered_features : dict of {str or int: list}, default=None
+        Columns to treat as ordered categories whatever their dtype, by name or by position, each with all of
+        its categories, the lowest first. Each becomes one number, its rank from 0, and is decoded to the
+        category of the nearest rank. Ordered pandas categoricals always do, in the order of their dtype; a
+        polars enum does not unless it is named here.
 
     handle_unknown : {"error", "ignore"}, default="error"
         What :meth:`transform` does with a category, or with a missing value in a column, that was not seen by
         :meth:`fit`.
 
         - "error": raise a ValueError that names column and value.
-        - "ignore": encode a category as zeros in all its one-hot columns, a missing number as the median.
-          The former is decoded as the most frequent category.
+        - "ignore": encode a category as zeros in all its one-hot columns, an ordered category as the median
+          rank, a missing number or date as the median. The first is decoded as the most frequent category.
+
+    repair : callable, default=None
+        What must hold between columns: a function that takes the table which :meth:`inverse_transform` has
+        decoded and returns one of the same kind, rows and columns, for example with a total set to the sum of
+        its parts. The dtypes of `fit` are restored; values are not checked any more. A fitted codec can be pickled
+        if the function can be imported: define it in a module, not as a lambda or inside another function.
 
     Attributes
     ----------
     feature_groups_ : dict of {str or int: slice}
-        The encoded columns of each input column: the number and then, if some were missing, the indicator;
-        or one column per category and then, if some were missing, one for missing. Keys are the column
-        labels of a data frame, the positions in an array.
+        The encoded columns of each input column: the number, rank or time and then, if some were missing, the
+        indicator; or one column per category and then, if some were missing, one for missing. Keys are the
+        column labels of a data frame, the positions in an array.
     categories_ : dict of {str or int: list}
-        The known categories of each categorical column, in the order of their encoded columns: those that
-        the dtype declares (pandas categories, polars enums, bools), seen in the rows or not, else those seen,
-        sorted. A missing value is not listed.
+        The known categories of each categorical column, in the order of their encoded columns or, where they
+        are ordered, of their ranks: those that `ordered_features` lists or the dtype declares (pandas
+        categories, polars enums, bools), seen in the rows or not, else those seen, sorted. A missing value is
+        not listed.
     n_features_in_ : int
         Number of columns seen during fit.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -75,7 +91,13 @@ class TabularCodec(TransformerMixin, BaseEstimator):
     The round trip restores rows within what `fit` saw. A number beyond the range is clipped on the way back,
     and a fraction is rounded in a column where `fit` saw whole numbers only. That includes columns of floats,
     since pandas turns integers with gaps into floats. Integers must lie within +-2**49, other numbers within
-    +-1e100.
+    +-1e100. With ``numeric="quantile"`` an ordered category beyond those seen comes back as the nearest one seen.
+
+    Dates are datetime64 columns of any unit, with or without a time zone, and polars' Date and Datetime; durations
+    are timedelta64 and polars' Duration. They are counted in the longest of days, seconds, milliseconds, microseconds
+    and nanoseconds of which `fit` saw whole numbers only, and rounded to it on the way back; days are those of the
+    column's own time zone. With "standardize" the round trip is exact for days and seconds, for milliseconds within
+    30,000 years, microseconds within 30 years and nanoseconds within 10 days; beyond, to 1e-15 of the range.
 
     Examples
     --------
@@ -94,12 +116,42 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         age    job
     0  39.0  clerk
     1   NaN  nurse
+
+    Sizes have an order, dates are numbers, and a total is repaired:
+
+    >>> def add_up(X):
+    ...     return X.assign(total=X["rent"] + X["food"])
+    >>> X = pd.DataFrame(
+    ...     {
+    ...         "size": ["S", "L", "M"],
+    ...         "since": pd.to_datetime(["2024-02-28", "2024-03-03", "2024-02-29"]),
+    ...         "rent": [600, 900, 700],
+    ...         "food": [200, 400, 300],
+    ...         "total": [800, 1300, 1000],
+    ...     }
+    ... )
+    >>> codec = TabularCodec(ordered_features={"size": ["S", "M", "L"]}, repair=add_up).fit(X)
+    >>> codec.get_feature_names_out().tolist()
+    ['size', 'since', 'rent', 'food', 'total']
+    >>> codec.inverse_transform([[0.4, -0.4, 0.0, 0.5, 9.0]])
+      size      since  rent  food  total
+    0    M 2024-02-29   733   341   1074
     """
 
-    def __init__(self, *, numeric="standardize", categorical_features="auto", handle_unknown="error"):
+    def __init__(
+        self,
+        *,
+        numeric="standardize",
+        categorical_features="auto",
+        ordered_features=None,
+        handle_unknown="error",
+        repair=None,
+    ):
         self.numeric = numeric
         self.categorical_features = categorical_features
+        self.ordered_features = ordered_features
         self.handle_unknown = handle_unknown
+        self.repair = repair
 
     def fit(self, X, y=None):
         """Learn the range, the categories and the scale of each column.
@@ -108,7 +160,7 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         ----------
         X : data frame or array-like of shape (n_samples, n_features)
             A pandas or polars data frame, a numeric, string or object array, or a nested list. Missing values
-            are NaN, None or the library's own NA or null.
+            are NaN, NaT, None or the library's own NA or null.
         y : None
             Ignored.
 
@@ -123,23 +175,18 @@ class TabularCodec(TransformerMixin, BaseEstimator):
             If a parameter is invalid, `X` is empty, has two columns of one name, a number that is infinite or
             beyond 1e100, or an integer beyond 2**49.
         TypeError
-            If `X` is sparse, or a column holds dates or a mixture of types.
+            If `X` is sparse, or a column holds periods, times of day, objects of Python's datetime or a mixture
+            of types.
         """
         choices = {"numeric": ["standardize", "quantile"], "handle_unknown": ["error", "ignore"]}
         for name, allowed in choices.items():
             value = getattr(self, name)
             if not isinstance(value, str) or value not in allowed:
                 raise ValueError(f"{name}={value!r} is not known. Pass one of {list_values(allowed)}.")
+        if self.repair is not None and not callable(self.repair):
+            raise ValueError(f"repair={self.repair!r} cannot be called. Pass None or a function of one table.")
         table = Table(X, self)
-        as_categories = _find_positions(self.categorical_features, table)
-        columns = []
-        for position in range(table.shape[1]):
-            values = table.values(position)
-            kind = table.kind(position, values)
-            if kind == "numeric" and position not in as_categories:
-                columns.append(NumericColumn(table, position, values))
-            else:
-                columns.append(CategoricalColumn(table, position, values, kind))
+        columns = choose_columns(table, self.categorical_features, self.ordered_features)
 
         scaler = StandardScaler()
         if self.numeric == "quantile":
@@ -150,11 +197,11 @@ class TabularCodec(TransformerMixin, BaseEstimator):
                 n_quantiles=min(1000, n_rows), output_distribution="normal", subsample=n_rows
             )
             scaler = make_pipeline(scaler, quantiles)
-        numeric, categorical = _split_columns(columns)
+        numeric, _ = _split_columns(columns)
         if numeric:
             numbers = np.empty((table.shape[0], len(numeric)), order="F")
             for j, column in enumerate(numeric):
-                numbers[:, j], missing = column.encode(table.values(column.position), "error")
+                numbers[:, j], missing = column.encode(table, "error")
                 if not column.only_missing:
                     # The scalers leave NaN out of the statistics, which median imputation would narrow.
                     numbers[missing, j] = np.nan
@@ -167,7 +214,11 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         # Last, since it writes to self: a fit that fails leaves the earlier one as it was.
         validate_data(self, table.native, reset=True, skip_check_array=True)
         self.feature_groups_ = groups
-        self.categories_ = {column.label: list(column.categories) for column in categorical}
+        self.categories_ = {
+            column.label: list(column.categories)
+            for column in columns
+            if isinstance(column, CategoricalColumn | OrderedColumn)
+        }
         self._columns, self._scaler = columns, scaler
         self._format, self._n_encoded = TableFormat(table), start
         return self
@@ -183,14 +234,16 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         Returns
         -------
         Z : ndarray of shape (n_samples, n_encoded)
-            Float64: numbers standardised or as normal scores, categories and indicators 0 or 1. A data frame
+            Float64: numbers, ranks and times standardised or as normal scores, one-hot columns and indicators 0 or 1.
+            A data frame
             after ``set_output(transform="pandas")`` or ``"polars"``.
 
         Raises
         ------
         ValueError
-            If the columns differ from those at fit; for a number that is infinite or beyond 1e100; and, with
-            ``handle_unknown="error"``, for a category, or a missing value in a column, new since `fit`.
+            If the columns differ from those at fit, as do dates with and without a time zone; for a number that is
+            infinite or beyond 1e100; and, with ``handle_unknown="error"``, for a category, or a missing value in a
+            column, new since `fit`.
         TypeError
             If `X` is sparse.
         """
@@ -201,13 +254,13 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         numeric, categorical = _split_columns(self._columns)
         numbers = np.empty((table.shape[0], len(numeric)), order="F")
         for j, column in enumerate(numeric):
-            numbers[:, j], missing = column.encode(table.values(column.position), self.handle_unknown)
+            numbers[:, j], missing = column.encode(table, self.handle_unknown)
             if column.has_missing:
                 Z[:, self.feature_groups_[column.label].start + 1] = missing
         if numeric:
             Z[:, self._find_starts(numeric)] = self._scaler.transform(numbers)
         for column in categorical:
-            codes = column.encode(table.values(column.position), self.handle_unknown)
+            codes = column.encode(table, self.handle_unknown)
             rows = np.flatnonzero(codes >= 0)
             Z[rows, self.feature_groups_[column.label].start + codes[rows]] = 1.0
         return Z
@@ -216,7 +269,8 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         """Decode numbers to valid rows, whatever the numbers are.
 
         The largest value within its one-hot columns decides on a category, an indicator of at least 0.5 on a
-        missing number; numbers are clipped to the range seen by `fit` and rounded where all were whole.
+        missing number; numbers and dates are clipped to the range seen by `fit` and rounded where all were whole;
+        the nearest rank decides on an ordered category. At last comes `repair`.
 
         Parameters
         ----------
@@ -232,7 +286,10 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `Z` is not finite or does not have `n_encoded` columns.
+            If `Z` is not finite or does not have `n_encoded` columns, or `repair` returns other rows or columns
+            or a value that a column's dtype cannot hold.
+        TypeError
+            If `repair` returns another kind of table.
         """
         check_is_fitted(self)
         index = Z.index if nw.dependencies.is_pandas_dataframe(Z) else None
@@ -253,7 +310,12 @@ class TabularCodec(TransformerMixin, BaseEstimator):
                 decoded[column.position] = column.decode(numbers[:, j], Z[:, indicator] if column.has_missing else None)
         for column in categorical:
             decoded[column.position] = column.decode(Z[:, self.feature_groups_[column.label]])
-        return self._format.write(decoded, index)
+        X = self._format.write(decoded, index)
+        if self.repair is None:
+            return X
+        # Taken before the call, which may change the table itself.
+        form = type(X), X.shape, getattr(X, "index", None)
+        return self._format.restore(self.repair(X), *form)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the encoded columns.
@@ -267,8 +329,8 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         Returns
         -------
         feature_names_out : ndarray of str objects of shape (n_encoded,)
-            "age" and "age_missing" for numbers, "job_nurse" and "job_missing" for categories. Where two would
-            be alike, the later ones end in "_2", "_3", ...
+            "age" and "age_missing" for numbers, ordered categories and dates, "job_nurse" and "job_missing" for
+            other categories. Where two would be alike, the later ones end in "_2", "_3", ...
 
         Raises
         ------
@@ -280,6 +342,10 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         names_in: Any = OneToOneFeatureMixin.get_feature_names_out(cast(Any, self), input_features)
         names = [name for x, column in zip(names_in, self._columns, strict=True) for name in column.names(x)]
         return np.array(_make_unique(names), dtype=object)
+
+    def _encoded_columns(self) -> list:
+        """Return the encoded columns of every input column, and whether they are one-hot."""
+        return [(self.feature_groups_[c.label], isinstance(c, CategoricalColumn)) for c in self._columns]
 
     def _find_starts(self, numeric: list) -> list:
         """Return the positions of the encoded numbers, without their indicators."""
@@ -293,45 +359,9 @@ class TabularCodec(TransformerMixin, BaseEstimator):
 
 
 def _split_columns(columns: list) -> tuple[list[NumericColumn], list[CategoricalColumn]]:
-    """Return the numeric and the categorical columns."""
+    """Return the columns encoded as one number and those encoded as one column per category."""
     numeric = [column for column in columns if isinstance(column, NumericColumn)]
     return numeric, [column for column in columns if isinstance(column, CategoricalColumn)]
-
-
-def _find_positions(categorical_features, table: Table) -> set:
-    """Return the positions of the columns to treat as categories."""
-    if isinstance(categorical_features, str):
-        if categorical_features != "auto":
-            raise ValueError(
-                f"categorical_features={categorical_features!r} is not known. Pass 'auto' or a list of "
-                f"columns, for example [{categorical_features!r}]."
-            )
-        return set()
-    try:
-        wanted = list(categorical_features)
-    except TypeError as error:
-        raise ValueError(
-            f"categorical_features={categorical_features!r} is not known. Pass 'auto' or a list of columns."
-        ) from error
-    positions = set()
-    for item in wanted:
-        if isinstance(item, bool | np.bool_):
-            raise ValueError(
-                f"categorical_features holds {item!r}, but a mask is not taken. Pass names or positions of columns."
-            )
-        if isinstance(item, int | np.integer):
-            known = 0 <= item < table.shape[1]
-            position = int(item)
-        else:
-            known = item in table.labels
-            position = table.labels.index(item) if known else -1
-        if not known:
-            raise ValueError(
-                f"categorical_features names the column {item!r}, which X does not have: its columns are "
-                f"{list_values(table.labels)}. Pass names, or positions from 0."
-            )
-        positions.add(position)
-    return positions
 
 
 def _make_unique(names: list) -> list:

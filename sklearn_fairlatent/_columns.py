@@ -1,8 +1,10 @@
-"""One column of a mixed table: read as numbers or as categories, and written back as valid values."""
+"""Mixed tables: a frame or an array read column by column, and written as it was."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from numbers import Real
 from typing import Any
 
 import narwhals as nw
@@ -11,17 +13,15 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 from sklearn.utils.validation import check_array
 
-# The square of a larger number, summed over the rows, overflows the variance of a float64 column.
-LARGEST_NUMBER = 1e100
-# Standardising and back moves x by at most 7 * 2**-53 * max|x|: below 1/2, so that rounding restores x.
-LARGEST_INTEGER = 2**49
 # By pandas' name for what an object column holds, and by numpy's letter for any other dtype.
 _KINDS = {
     **dict.fromkeys(["integer", "floating", "mixed-integer-float", "i", "u", "f"], "numeric"),
     **dict.fromkeys(["boolean", "b"], "boolean"),
     **dict.fromkeys(["string", "empty", "U"], "categorical"),
+    **dict.fromkeys(["m", "M"], "temporal"),
 }
-_TEMPORAL = {"datetime", "datetime64", "date", "time", "timedelta", "timedelta64", "period", "m", "M"}
+# What pandas finds among objects only.
+_TEMPORAL_OBJECTS = {"datetime", "datetime64", "date", "time", "timedelta", "timedelta64", "period"}
 
 
 class Table:
@@ -59,10 +59,24 @@ class Table:
         return self.native.shape
 
     def values(self, position):
-        """Return a column as a numpy array; missing values are NaN among floats, any kind among objects."""
+        """Return a column as a numpy array; missing values are NaN, NaT in dates, any kind among objects.
+
+        Dates with a time zone are read as the time in UTC.
+        """
         if self.frame is None:
             return self.native[:, position]
-        return self.frame.get_column(self.labels[position]).to_numpy()
+        if self.backend == "polars":
+            # narwhals would make an array of fixed width of strings, which takes a final "\0" for padding.
+            return self.native[self.labels[position]].to_numpy()
+        column, dtype = self.frame.get_column(self.labels[position]), self.dtype(position)
+        if isinstance(dtype, pd.DatetimeTZDtype):
+            return column.to_native().dt.tz_convert(None).to_numpy()
+        if isinstance(dtype, pd.ArrowDtype) and (dtype.kind in "mM" or column.dtype == nw.Date):
+            return column.to_arrow().to_numpy(zero_copy_only=False)  # pandas would make Python's dates of some
+        values = column.to_numpy()
+        if values.dtype.kind in "mM" and isinstance(dtype, pd.CategoricalDtype):
+            return column.to_native().astype(object).to_numpy()
+        return values
 
     def dtype(self, position):
         """Return the dtype of a column, as its own library names it."""
@@ -78,6 +92,13 @@ class Table:
             return self.native.dtype.kind in "iu"
         return self.frame.schema[self.labels[position]].is_integer()
 
+    def timezone(self, position, values) -> Any:
+        """Return the time zone of a column of dates, None where they have none."""
+        if values.dtype == object:
+            observed = values[~pd.isna(values)]
+            return getattr(observed[0], "tzinfo", None) if len(observed) else None
+        return _find_timezone(self.dtype(position))
+
     def missing_value(self, position, values) -> Any:
         """Return what the column writes for a missing value: None, NaN or the library's own NA."""
         if values.dtype == object:
@@ -92,25 +113,33 @@ class Table:
         """Return the categories that the dtype itself lists, seen in the rows or not."""
         if self.frame is None:
             return None
-        dtype = self.frame.schema[self.labels[position]]
+        dtype = self.dtype(position)
         # A polars Categorical lists what any column has ever held, so it declares nothing.
-        if isinstance(dtype, nw.Enum) or (self.backend == "pandas" and isinstance(dtype, nw.Categorical)):
-            return list(self.dtype(position).categories)
+        if isinstance(self.frame.schema[self.labels[position]], nw.Enum) or isinstance(dtype, pd.CategoricalDtype):
+            return list(dtype.categories)
         return None
 
+    def is_ordered(self, position) -> bool:
+        """Return whether the dtype puts its categories in an order that has a meaning."""
+        dtype = self.dtype(position)
+        # Every polars Enum is compared in the order of its categories, whether they have one or not.
+        return isinstance(dtype, pd.CategoricalDtype) and bool(dtype.ordered)
+
     def kind(self, position, values) -> str:
-        """Return "numeric", "boolean" or "categorical"; any other kind of column is an error."""
+        """Return "numeric", "boolean", "categorical" or "temporal"; any other kind of column is an error."""
         if self.declared_categories(position) is not None:
             return "categorical"
         inferred = infer_dtype(values, skipna=True) if values.dtype == object else values.dtype.kind
         kind = _KINDS.get(inferred) if values.ndim == 1 else None
-        if kind is not None:
+        is_vague = inferred == "m" and np.datetime_data(values.dtype)[0] in {"M", "Y", "generic"}
+        if kind is not None and not is_vague:
             return kind
         found = f"Column {self.labels[position]!r} of X has dtype {self.dtype(position)}"
-        if inferred in _TEMPORAL:
+        if is_vague or inferred in _TEMPORAL_OBJECTS:
             raise TypeError(
-                f"{found}: dates, times and durations have no encoding of their own. Convert it to a number "
-                "first, for example to days since a fixed date."
+                f"{found}: periods, times of day, durations in months and objects of Python's datetime have no "
+                "encoding of their own. Convert it to datetime64 or timedelta64, for example with "
+                "`pandas.to_datetime`, or to a number first."
             )
         types = sorted({type(value).__name__ for value in values[~pd.isna(values)].tolist()})
         raise TypeError(
@@ -118,6 +147,11 @@ class Table:
             "uniformly strings, bools or real numbers. Convert it, for example with `.astype(str)` or "
             "`.astype(float)`."
         )
+
+
+def _find_timezone(dtype) -> Any:
+    """Return the time zone in a dtype of pandas, pyarrow or polars."""
+    return getattr(getattr(dtype, "pyarrow_dtype", dtype), "tz", None) or getattr(dtype, "time_zone", None)
 
 
 def _check_frame(X, name: str):
@@ -148,165 +182,124 @@ class TableFormat:
             for position, values in enumerate(columns):
                 X[:, position] = values
             return X
-        pairs = zip(columns, self.dtypes, strict=True)
+        return self._assemble([self._write_column(i, values) for i, values in enumerate(columns)], index)
+
+    def _write_column(self, position: int, values) -> Any:
+        """Build one column, in the dtype of fit, from a numpy array."""
+        dtype = self.dtypes[position]
+        if self.backend == "numpy":
+            return values.astype(dtype)
         if self.backend == "pandas":
-            frame = pd.DataFrame({i: pd.Series(values, dtype=dtype) for i, (values, dtype) in enumerate(pairs)})
-            frame.columns = self.labels
-            return frame if index is None else frame.set_axis(index, axis=0)
+            if values.dtype.kind == "M" and _find_timezone(dtype) is not None:
+                return pd.Series(values).dt.tz_localize("UTC").astype(dtype)
+            series = pd.Series(values, dtype=dtype)
+            return series if series.dtype == dtype else series.astype(dtype)  # pandas 2.0 takes dates as nanoseconds
         import polars as pl  # only a user of polars needs it
 
-        series = []
-        for label, (values, dtype) in zip(self.labels, pairs, strict=True):
-            if dtype == pl.Object:  # nothing can be cast to it
-                series.append(pl.Series(label, values.tolist(), dtype=dtype))
-            else:
-                series.append(pl.Series(label, values.tolist()).cast(dtype))
-        return pl.DataFrame(series)
+        label = self.labels[position]
+        if dtype == pl.Object:  # nothing can be cast to it
+            return pl.Series(label, values.tolist(), dtype=dtype)
+        # As a list, an array of objects gets a dtype of its own; dates and durations have one.
+        return pl.Series(label, values if values.dtype.kind in "mM" else values.tolist(), strict=False).cast(dtype)
 
+    def _assemble(self, columns: list, index=None):
+        """Build a data frame from its own columns."""
+        if self.backend == "pandas":
+            frame = pd.DataFrame(dict(enumerate(columns)))
+            frame.columns = self.labels
+            return frame if index is None else frame.set_axis(index, axis=0)
+        import polars as pl
 
-class NumericColumn:
-    """Numbers, with an indicator next to them where fit saw missing values."""
+        return pl.DataFrame(columns)
 
-    def __init__(self, table: Table, position: int, values):
-        self.position, self.label = position, table.labels[position]
-        self.missing_value = table.missing_value(position, values)
-        numbers, missing = self._read(values)
-        observed = numbers[~missing]
-        self.has_missing = bool(missing.any())
-        self.only_missing = observed.size == 0
-        self.low, self.high, self.median = 0.0, 0.0, 0.0
-        if not self.only_missing:
-            self.low, self.high = float(observed.min()), float(observed.max())
-            self.median = float(np.median(observed))
-        self.is_object = values.dtype == object
-        self.is_integer_object = self.is_object and infer_dtype(values, skipna=True) == "integer"
-        largest = max(abs(self.low), abs(self.high))
-        self.decimals = _count_decimals(observed, largest)
-        if largest > LARGEST_INTEGER and (self.is_integer_object or table.is_integer(position)):
-            raise ValueError(
-                f"Column {self.label!r} of X holds an integer of size {largest:.0f}; beyond 2**49 integers "
-                "do not survive the way through float64 and back. Drop an identifier or turn it into "
-                "strings; pass a quantity as float."
-            )
+    def cast(self, position: int, values: list, source: str, remedy: str) -> Any:
+        """Build one column from values of whatever type; those that the dtype of fit cannot hold are an error."""
+        column, loss = self._try_to_cast(position, values)
+        if loss is not None:
+            found = f"column {self.labels[position]!r} of dtype {self.dtypes[position]}"
+            raise ValueError(f"{source} values that {found} cannot hold: {loss}. {remedy}")
+        return column
 
-    def _read(self, values):
-        """Return a column as float64 with NaN where missing, and the missing mask."""
-        missing = pd.isna(values)
+    def _try_to_cast(self, position: int, values: list) -> tuple[Any, str | None]:
+        """Return values as a column in the dtype of fit, and what that loses, None for nothing."""
+        dtype = self.dtypes[position]
+        if isinstance(dtype, pd.CategoricalDtype):  # pandas writes a missing value for what is no category
+            unknown = [value for value in values if not _is_missing(value) and value not in dtype.categories]
+            if unknown:
+                return None, f"{unknown[0]!r} is not one of its categories"
         try:
-            if values.dtype.kind in "mM":
-                raise TypeError(f"holds {values.dtype} values")
-            numbers = np.where(missing, np.nan, values).astype(np.float64, copy=False)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"Column {self.label!r} of X is numeric, but: {error}. Pass real numbers, as at fit."
-            ) from error
-        large = np.abs(numbers) > LARGEST_NUMBER
-        if large.any():
-            raise ValueError(
-                f"Column {self.label!r} of X holds {numbers[large][0]} in row {int(large.argmax())}; numbers "
-                f"must be finite and within +-{LARGEST_NUMBER:g}. Replace it with a missing value (NaN), or "
-                "clip or rescale the column."
-            )
-        return numbers, missing
+            column = self._write_column(position, np.fromiter(values, dtype=object, count=len(values)))
+        except Exception as error:  # numpy, pandas, polars and pyarrow have errors of their own; few name the value
+            if len(values) == 1:
+                return None, f"{values[0]!r} ({error})"
+            half = len(values) // 2
+            losses = (self._try_to_cast(position, part)[1] for part in (values[:half], values[half:]))
+            return None, next((loss for loss in losses if loss is not None), str(error))
+        pairs = zip(values, as_list(column), strict=True)
+        return column, next((f"{old!r} would become {new!r}" for old, new in pairs if not _is_same(old, new)), None)
 
-    def names(self, name: str) -> list:
-        """Return the names of the encoded columns."""
-        return [name, f"{name}_missing"] if self.has_missing else [name]
-
-    def encode(self, values, handle_unknown: str):
-        """Return a column as numbers without gaps, and where the gaps were."""
-        numbers, missing = self._read(values)
-        if missing.any() and not self.has_missing and handle_unknown == "error":
-            _raise_missing(self.label, missing)
-        numbers[missing] = self.median
-        return numbers, missing
-
-    def decode(self, numbers, indicator):
-        """Return valid values from any numbers and from the indicator, None where fit saw none missing."""
-        numbers = np.clip(numbers, self.low, self.high)
-        if self.decimals is not None:
-            numbers = np.round(numbers, self.decimals)
-        if self.is_object:
-            numbers = (numbers.astype(np.int64) if self.is_integer_object else numbers).astype(object)
-        if indicator is not None:
-            missing = np.ones(len(numbers), dtype=bool) if self.only_missing else indicator >= 0.5
-            if self.missing_value is None:
-                numbers = numbers.astype(object)
-            numbers[missing] = self.missing_value
-        return numbers
-
-
-class CategoricalColumn:
-    """Categories, one encoded column each, and one more for "missing" where fit saw it."""
-
-    def __init__(self, table: Table, position: int, values, kind: str):
-        self.position, self.label = position, table.labels[position]
-        self.missing_value = table.missing_value(position, values)
-        missing = pd.isna(values)
-        observed = values[~missing]
-        if table.is_integer(position):
-            observed = observed.astype(np.int64, copy=False)
-        counts = Counter(observed.tolist())
-        declared = [False, True] if kind == "boolean" else table.declared_categories(position)
-        self.categories = sorted(counts) if declared is None else declared
-        self.codes = {category: code for code, category in enumerate(self.categories)}
-        self.has_missing = bool(missing.any())
-        self.most_frequent = self.codes[counts.most_common(1)[0][0]] if counts else len(self.categories)
-
-    def names(self, name: str) -> list:
-        """Return the names of the encoded columns."""
-        names = [f"{name}_{category}" for category in self.categories]
-        return [*names, f"{name}_missing"] if self.has_missing else names
-
-    def encode(self, values, handle_unknown: str):
-        """Return the code of each row's category, -1 where unknown."""
-        missing = pd.isna(values)
-        get = self.codes.get
-        try:
-            codes = np.array([get(value, -1) for value in values.tolist()], dtype=np.intp)
-        except TypeError as error:
+    def restore(self, X, kind: type, shape: tuple, index=None):
+        """Return what a repair made of the written table, in the dtypes of fit; a table of another form is an error."""
+        if not isinstance(X, kind):
             raise TypeError(
-                f"Column {self.label!r} of X holds a value that cannot be a category: {error}. Pass strings, "
-                "bools or numbers, as at fit."
-            ) from error
-        codes[missing] = len(self.categories) if self.has_missing else -1
-        if handle_unknown == "error" and (codes < 0).any():
-            if missing.any() and not self.has_missing:
-                _raise_missing(self.label, missing)
-            row = int((codes < 0).argmax())
-            value = values.tolist()[row]
-            raise ValueError(
-                f"Column {self.label!r} of X holds the unknown category {value!r} in row {row}; "
-                f"the known ones are {list_values(self.categories)}. Correct it, fit on rows that include "
-                "it, or pass handle_unknown='ignore'."
+                f"repair returned {_name_type(type(X))}, but was given {_name_type(kind)}. Return a table of the same "
+                "kind, even where the function changes the one that it is given."
             )
-        return codes
+        if self.backend != "numpy" and list(X.columns) != list(self.labels):
+            raise ValueError(
+                f"repair returned the columns {list_values(list(X.columns))}, but was given "
+                f"{list_values(list(self.labels))}. Return the same columns in the same order."
+            )
+        if X.shape != shape:
+            raise ValueError(
+                f"repair returned a table of shape {X.shape}, but was given one of shape {shape}. Return the same "
+                "rows and columns."
+            )
+        if index is not None and not X.index.equals(index):
+            raise ValueError(
+                "repair returned rows with another index than it was given. Return the same rows in the same order."
+            )
+        if self.backend == "numpy":
+            columns, dtypes = list(X.T), [X.dtype] * X.shape[1]
+        else:
+            columns = [X[label] for label in self.labels]
+            dtypes = [column.dtype for column in columns]
+        changed = [i for i, dtype in enumerate(dtypes) if dtype != self.dtypes[i]]
+        if not changed:
+            return X
+        for i in changed:
+            remedy = "Round or convert them in the function."
+            columns[i] = self.cast(i, as_list(columns[i]), "repair returned", remedy)
+            if self.backend == "pandas":
+                columns[i] = columns[i].set_axis(index)
+        return np.stack(columns, axis=1) if self.backend == "numpy" else self._assemble(columns, index)
 
-    def decode(self, block):
-        """Return the category of the largest value in each row, the most frequent one where all are equal."""
-        codes = block.argmax(axis=1)
-        codes[(block == block[:, :1]).all(axis=1)] = self.most_frequent
-        states = [*self.categories, self.missing_value]
-        return np.fromiter(states, dtype=object, count=len(states))[codes]
+
+def _name_type(kind: type) -> str:
+    """Return the name of a type, with its library's."""
+    library = kind.__module__.partition(".")[0]
+    return kind.__name__ if library == "builtins" else f"{library}.{kind.__name__}"
+
+
+def _is_missing(value) -> bool:
+    """Return whether a value of any type is a missing one."""
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
+
+
+def _is_same(old, new) -> bool:
+    """Return whether a value survived, but for the digits that a narrower float drops."""
+    if _is_missing(old) or _is_missing(new):
+        return _is_missing(old) and _is_missing(new)
+    if isinstance(new, float) and isinstance(old, Real):
+        return math.isclose(old, new, rel_tol=1e-3)
+    return bool(old == new)
+
+
+def as_list(column) -> list:
+    """Return the values of an array, or of a column of either library."""
+    return column.tolist() if isinstance(column, np.ndarray) else column.to_list()
 
 
 def list_values(values: list) -> str:
     """Return the first twenty, for an error message."""
     return ", ".join([*map(repr, values[:20]), *(["..."] if len(values) > 20 else [])])
-
-
-def _count_decimals(observed, largest: float) -> int | None:
-    """Return decimals that restore the numbers: 0 for whole ones, else 14 digits of the largest, or None."""
-    candidates = [0]
-    if largest > 1e-280:  # below, ten to the power of the decimals is no float
-        candidates.append(14 - int(np.ceil(np.log10(largest))))
-    return next((d for d in candidates if (np.round(observed, d) == observed).all()), None)
-
-
-def _raise_missing(label, missing):
-    """Raise the error for missing values in a column where fit saw none."""
-    raise ValueError(
-        f"Column {label!r} of X has {int(missing.sum())} missing value(s), the first in row "
-        f"{int(missing.argmax())}, but had none at fit. Fit on rows that include a missing one, impute it "
-        "before, or pass handle_unknown='ignore'."
-    )

@@ -89,7 +89,8 @@ def check_parameters(estimator):
         lambda v: v is None or (isinstance(v, type) and issubclass(v, torch.nn.Module)),
         "a class derived from torch.nn.Module, or None",
     )
-    for name in ("sensitive_columns", "continuous_features"):
+    check("counterfactual_map", lambda v: v in ("latent", "trained"), "'latent' or 'trained'")
+    for name in ("sensitive_columns", "continuous_features", "immutable_features"):
         check(
             name,
             lambda v: v is None or (isinstance(v, (list, tuple)) and len(v) > 0),

@@ -1,6 +1,7 @@
 """TabularCodec: the round trip, valid rows from any numbers, scikit-learn's checks, bad input."""
 
 import copy
+import datetime as dt
 import pickle
 import tracemalloc
 import warnings
@@ -24,6 +25,9 @@ from sklearn_fairlatent._codec import TabularCodec
 
 VARIANTS = [TabularCodec(), TabularCodec(numeric="quantile"), TabularCodec(handle_unknown="ignore")]
 FRAMES = {"pandas": pd.DataFrame, "polars": pl.DataFrame}
+SIZES = ["S", "M", "L", "XL"]
+DAY, NOON = dt.datetime(2024, 2, 29), dt.datetime(2024, 2, 29, 12, 30)
+A_DAY, A_SECOND = dt.timedelta(days=1), dt.timedelta(seconds=1)
 
 
 # scikit-learn's own checks
@@ -89,6 +93,10 @@ def make_table(kind):
             pl.Series("objects", ["a", None, "b"] * 3, dtype=pl.Object),
             pl.Series("count", [1, None, 3] * 3, dtype=pl.Int32),
             pl.Series("nan", [1.5, float("nan"), 3.0] * 3, dtype=pl.Float32),
+            pl.Series("day", [DAY, None, DAY + 40 * A_DAY] * 3, dtype=pl.Date),
+            pl.Series("time", [NOON, None, NOON + 7 * A_SECOND] * 3, dtype=pl.Datetime("ns")),
+            pl.Series("aware", [NOON, DAY, NOON] * 3, dtype=pl.Datetime("ms")).dt.replace_time_zone("Europe/Berlin"),
+            pl.Series("span", [A_DAY, None, 3 * A_SECOND] * 3, dtype=pl.Duration("us")),
         )
     if kind == "pandas":
         grade = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
@@ -108,6 +116,15 @@ def make_table(kind):
         frame["arrow_int"] = pd.array([1, None, 3] * 3, dtype="int64[pyarrow]")
         frame["arrow_text"] = pd.array(["x", None, "z"] * 3, dtype="string[pyarrow]")
         frame["sparse"] = pd.arrays.SparseArray([0.0, 0.0, 1.0] * 3)
+        frame["day"] = pd.Series([DAY, None, DAY + 40 * A_DAY] * 3, dtype="datetime64[ns]")
+        frame["time"] = pd.Series([NOON, None, NOON + 7 * A_SECOND] * 3, dtype="datetime64[s]")
+        frame["aware"] = pd.Series([NOON, DAY, NOON] * 3, dtype="datetime64[ms]").dt.tz_localize("Europe/Berlin")
+        frame["midnights"] = frame["day"].dt.tz_localize("America/Sao_Paulo")
+        frame["offset"] = frame["time"].dt.tz_localize(dt.timezone(dt.timedelta(hours=2)))
+        frame["span"] = pd.Series([A_DAY, None, 3 * A_SECOND] * 3, dtype="timedelta64[us]")
+        frame["arrow_time"] = frame["time"].astype("timestamp[us][pyarrow]")
+        frame["arrow_day"] = frame["day"].astype("timestamp[us][pyarrow]").astype("date32[pyarrow]")
+        frame["dates"] = frame["day"].astype("category")
         frame.columns.name = "columns"
         return frame
     columns = [data["age"], data["hours"], data["job"], data["member"], data["nothing"]]
@@ -179,6 +196,10 @@ def test_round_trip_of_numbers_as_categories(kind):
         np.array([[1, 2], [3, 4]], dtype=np.uint8),
         np.array([[True, False], [True, True]]),
         np.array([["a", "bcd"], ["", "bcd"]]),
+        np.array([["2024-02-29", "1950-01-01"], ["NaT", "2024-03-01"]], dtype="M8[ns]"),
+        np.array([["2024-02", "1950-01"], ["NaT", "2024-03"]], dtype="M8[M]"),
+        np.array([["2024-02-29T11", "1950-01-01"], ["NaT", "2024-03-01"]], dtype="M8[h]"),
+        np.array([[1, 2], ["NaT", -3]], dtype="m8[h]"),
     ],
     ids=lambda X: str(X.dtype),
 )
@@ -207,6 +228,10 @@ def mixed_columns(draw):
     """Lists of values, None where missing, and for each a dtype in either library."""
     n_rows = draw(st.integers(1, 12))
     numbers = st.floats(-1e100, 1e100)
+    times = st.datetimes(dt.datetime(1800, 1, 1), dt.datetime(2050, 1, 1), timezones=st.just(dt.UTC))
+    times = times.map(lambda time: time.replace(microsecond=0))
+    spans = st.timedeltas(-36500 * A_DAY, 36500 * A_DAY).map(lambda span: span.days * A_DAY + span.seconds * A_SECOND)
+    berlin = pl.Datetime("ms", "Europe/Berlin")
     kinds = {
         "int": (st.integers(-(2**49), 2**49), "int64", pl.Int64),
         "gappy_int": (st.none() | st.integers(-(2**49), 2**49), "Int64", pl.Int64),
@@ -224,6 +249,15 @@ def mixed_columns(draw):
             pd.CategoricalDtype([*"éabcd"]),
             pl.Enum([*"éabcd"]),
         ),
+        "ordered": (
+            st.none() | st.sampled_from("abcé"),
+            pd.CategoricalDtype([*"éabcd"], ordered=True),
+            pl.Enum([*"éabcd"]),
+        ),
+        "day": (st.none() | st.dates(dt.date(1800, 1, 1), dt.date(2050, 1, 1)), "datetime64[ns]", pl.Date),
+        "time": (st.none() | times.map(lambda time: time.replace(tzinfo=None)), "datetime64[us]", pl.Datetime("us")),
+        "aware": (times, "datetime64[ns, Europe/Berlin]", berlin),
+        "span": (st.none() | spans, "timedelta64[ns]", pl.Duration("us")),
     }
     columns = {}
     for name in draw(st.lists(st.sampled_from(sorted(kinds)), min_size=1, max_size=6, unique=True)):
@@ -240,15 +274,28 @@ def build_frame(columns, kind):
     return pd.DataFrame({key: pd.Series(values, dtype=dtype) for key, (values, dtype, _) in columns.items()})
 
 
+def name_order(columns):
+    """An order for one of mixed_columns, other than that of the alphabet or of its dtype."""
+    return {"category": [*"cadéb"]} if "category" in columns else None
+
+
 @pytest.mark.parametrize("kind", FRAMES)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(columns=mixed_columns())
 def test_round_trip_of_random_frames(kind, columns):
     X = build_frame(columns, kind)
-    codec = TabularCodec().fit(X)
+    codec = TabularCodec(ordered_features=name_order(columns)).fit(X)
     Z = codec.transform(X)
     assert Z.shape[1] == sum(group.stop - group.start for group in codec.feature_groups_.values())
     assert_same_table(codec.inverse_transform(Z), X)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_round_trip_of_text_that_ends_in_a_null_character(kind):
+    X = FRAMES[kind]({"text": ["a\0", "a", "\0"]})
+    codec = TabularCodec().fit(X)
+    assert codec.categories_ == {"text": ["\0", "a", "a\0"]}
+    assert_same_table(codec.inverse_transform(codec.transform(X)), X)
 
 
 def test_round_trip_of_many_categories():
@@ -304,6 +351,11 @@ def assert_valid_rows(rows, codec, X):
             assert len(got) == len(result)
         if name in codec.categories_:
             assert set(got) <= set(codec.categories_[name])
+        elif len(known) and known.dtype.kind in "mM":
+            assert got.empty or known.min() <= got.min() <= got.max() <= known.max()
+            # All that mixed_columns draws are whole seconds, and its days midnights.
+            length = A_DAY if name == "day" else A_SECOND
+            assert ((got - known.min()) % length == 0 * A_SECOND).all()
         elif len(known):
             assert got.empty or known.min() <= got.min() <= got.max() <= known.max()
             if (known == known.round()).all():
@@ -319,14 +371,15 @@ def assert_valid_rows(rows, codec, X):
 @given(columns=mixed_columns(), data=st.data())
 def test_any_numbers_decode_to_valid_rows(kind, numeric, columns, data):
     X = build_frame(columns, kind)
-    codec = TabularCodec(numeric=numeric).fit(X)
+    order = name_order(columns)
+    codec = TabularCodec(numeric=numeric, ordered_features=order).fit(X)
     n_encoded = len(codec.get_feature_names_out())
     finite = st.floats(allow_nan=False, allow_infinity=False) | st.floats(-3, 3)
     Z = data.draw(st.lists(st.lists(finite, min_size=n_encoded, max_size=n_encoded), min_size=1, max_size=4))
     rows = codec.inverse_transform(Z)
     assert rows.shape == (len(Z), X.shape[1])
     if numeric == "quantile":  # whose own round trip is not exact
-        codec = TabularCodec().fit(X)
+        codec = TabularCodec(ordered_features=order).fit(X)
     assert_valid_rows(rows, codec, X)
 
 
@@ -458,6 +511,395 @@ def test_declared_but_all_missing():
     assert codec.inverse_transform([[0, 0, 0]])["c"].isna().all()
 
 
+# Ordered categories
+
+
+def order_sizes(kind):
+    """A frame whose first column is ordered, and the parameters that say so."""
+    values = ["M", "S", "XL", "M", None, "S"]
+    if kind == "pandas":
+        return pd.DataFrame({"size": pd.Categorical(values, SIZES, ordered=True)}), {}
+    return pl.DataFrame({"size": pl.Series(values, dtype=pl.Enum(SIZES))}), {"ordered_features": {"size": SIZES}}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_ordered_categories_are_one_number(kind):
+    X, params = order_sizes(kind)
+    codec = clone(TabularCodec(**params)).set_output(transform="pandas").fit(X)
+    Z = codec.transform(X)
+    assert list(Z.columns) == ["size", "size_missing"]
+    assert codec.categories_ == {"size": SIZES}
+    assert codec.feature_groups_ == {"size": slice(0, 2)}
+    ranks = np.array([1.0, 0, 3, 1, 1, 0])  # the median where missing
+    observed = ranks[[0, 1, 2, 3, 5]]
+    assert_allclose(Z["size"], (ranks - observed.mean()) / observed.std(), atol=1e-12)
+    assert_array_equal(Z["size_missing"], [0, 0, 0, 0, 1, 0])
+    # "L" was not seen, but its rank is known.
+    large = pd.DataFrame({"size": pd.Categorical(["L"], SIZES, ordered=True)})
+    large = large if kind == "pandas" else pl.DataFrame({"size": pl.Series(["L"], dtype=pl.Enum(SIZES))})
+    assert_same_table(codec.inverse_transform(codec.transform(large)), large)
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_decoding_of_ordered_categories(kind):
+    X, params = order_sizes(kind)
+    codec = TabularCodec(**params).fit(X)
+    mean, spread = 1.0, np.std([1.0, 0, 3, 1, 0])
+    Z = [[(rank - mean) / spread, missing] for rank, missing in [(-9, 0), (0.4, 0), (1.6, 0.4), (99, 0), (1, 0.5)]]
+    assert codec.inverse_transform(Z)["size"].to_list()[:4] == ["S", "S", "L", "XL"]
+    assert pd.isna(codec.inverse_transform(Z)["size"].to_list()[4])
+
+
+def test_an_order_may_be_named_for_any_column():
+    X = pd.DataFrame(
+        {
+            "text": ["lo", "hi", "mid"],
+            "code": [30, 10, 20],
+            "gappy": [1.0, np.nan, 0.5],
+            "flag": [True, False, True],
+            "kind": pd.Categorical(["u", "v", "u"]),
+        }
+    )
+    order = {
+        "text": ["lo", "mid", "hi", "top"],
+        1: [20, 30, 10],
+        "gappy": [1, 0.5],
+        "flag": [True, False],
+        4: ["v", "u"],
+    }
+    for frame in [X, pl.from_pandas(X)]:
+        codec = TabularCodec(ordered_features=order).fit(frame)
+        assert codec.get_feature_names_out().tolist() == ["text", "code", "gappy", "gappy_missing", "flag", "kind"]
+        assert list(codec.categories_.values()) == list(order.values())
+        assert [type(category) for category in codec.categories_["gappy"]] == [float, float]
+        Z = codec.transform(frame)
+        assert_array_equal(np.argsort(Z[:, 0]), [0, 2, 1])
+        assert_array_equal(np.argsort(Z[:, 1]), [2, 0, 1])
+        assert_same_table(pickle.loads(pickle.dumps(codec)).inverse_transform(Z), frame)
+        assert codec.inverse_transform(Z + 9)["text"][0] == "top"
+    array = X[["text", "code"]].to_numpy()
+    codec = TabularCodec(ordered_features={0: np.array(["lo", "mid", "hi"])}).fit(array)
+    assert codec.categories_ == {0: ["lo", "mid", "hi"]}
+    assert_same_table(codec.inverse_transform(codec.transform(array)), array)
+
+
+def test_an_enum_or_a_column_named_as_categories_keeps_its_one_hot_columns():
+    X, _ = order_sizes("polars")
+    assert len(TabularCodec().fit(X).get_feature_names_out()) == 5
+    X, _ = order_sizes("pandas")
+    codec = TabularCodec(categorical_features=["size"]).fit(X)
+    assert codec.get_feature_names_out().tolist() == ["size_S", "size_M", "size_L", "size_XL", "size_missing"]
+    assert_same_table(codec.inverse_transform(codec.transform(X)), X)
+
+
+def test_quantiles_of_ranks():
+    X = pd.DataFrame({"size": pd.Categorical(["S"] * 3000 + ["M"] + ["L"] * 900 + ["XL"], SIZES, ordered=True)})
+    codec = TabularCodec(numeric="quantile").fit(X)
+    Z = codec.transform(X)
+    assert_allclose(Z[[0, -1], 0], [-5.2, 5.2], atol=0.01)
+    assert_same_table(codec.inverse_transform(Z), X)
+
+
+def test_unknown_ordered_category():
+    X, _ = order_sizes("pandas")
+    X = X.dropna().reset_index(drop=True)
+    new = pd.DataFrame({"size": ["S", "XXL", None]}, dtype=object)
+    with pytest.raises(ValueError, match=r"'size'.*unknown category 'XXL' in row 1; the known ones are 'S', 'M'"):
+        TabularCodec().fit(X).transform(new[:2])
+    with pytest.raises(ValueError, match=r"'size' of X has 1 missing value\(s\), the first in row 2"):
+        TabularCodec().fit(X).transform(new)
+    codec = TabularCodec(handle_unknown="ignore").fit(X)
+    assert codec.inverse_transform(codec.transform(new))["size"].tolist() == ["S", "M", "M"]
+    gappy = pd.concat([X, pd.DataFrame({"size": pd.Categorical([None], SIZES, ordered=True)})])
+    codec = TabularCodec(handle_unknown="ignore").fit(gappy)
+    Z = codec.transform(new)
+    assert_array_equal(Z[:, 1], [0, 0, 1])
+    assert Z[1, 0] == Z[2, 0]
+
+
+def test_ordered_but_all_missing():
+    X = pd.DataFrame({"size": pd.Categorical([None, None], SIZES, ordered=True)})
+    codec = TabularCodec().fit(X)
+    assert_same_table(codec.inverse_transform(codec.transform(X)), X)
+    assert codec.inverse_transform([[0, 0], [9, 9]])["size"].isna().all()
+
+
+# Dates and durations
+
+
+def test_dates_are_one_number():
+    X = pd.DataFrame({"t": pd.to_datetime(["2024-02-28", "2024-03-01", None, "2024-03-05"])})
+    codec = TabularCodec().set_output(transform="polars").fit(X)
+    Z = codec.transform(X)
+    assert Z.columns == ["t", "t_missing"]
+    assert codec.categories_ == {}
+    days = np.array([0.0, 2, 2, 6])  # since any day
+    observed = days[[0, 1, 3]]
+    assert_allclose(Z["t"], (days - observed.mean()) / observed.std(), atol=1e-12)
+    assert Z["t_missing"].to_list() == [0, 0, 1, 0]
+    rows = codec.inverse_transform([[-9, 0], [9, 0], [0.1, 0.4], [0, 0.6]])
+    assert (rows.dtypes == X.dtypes).all()
+    assert rows["t"].tolist()[:2] == [X["t"][0], X["t"][3]]
+    assert rows["t"][2] == pd.Timestamp("2024-03-02")
+    assert rows["t"].isna().tolist() == [False, False, False, True]
+
+
+UNITS = ["s", "ms", "us", "ns"]
+STEPS = [
+    ("1D", "1D", UNITS),
+    ("90min", "1s", UNITS),
+    ("7s", "1s", UNITS),
+    ("250ms", "1ms", UNITS[1:]),
+    ("3us", "1us", UNITS[2:]),
+]
+
+
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin", "America/Sao_Paulo"])
+@pytest.mark.parametrize(
+    ("length", "step", "unit"), [(length, step, u) for length, step, units in STEPS for u in units]
+)
+def test_times_are_rounded_to_the_resolution_seen(length, step, unit, zone):
+    times = pd.date_range("2024-02-27", periods=9, freq=length, tz=zone).as_unit(unit)
+    X = pd.DataFrame({"t": times[[0, 4, 1, 8]]})
+    codec = TabularCodec().fit(X)
+    assert_same_table(codec.inverse_transform(codec.transform(X)), X)
+    rows = codec.inverse_transform(np.random.default_rng(0).normal(size=(50, 1)))
+    assert (rows.dtypes == X.dtypes).all()
+    assert ((rows["t"] - times[0]) % pd.Timedelta(step) == pd.Timedelta(0)).all()
+    assert rows["t"].nunique() > 5
+    assert times[0] <= rows["t"].min() <= rows["t"].max() <= times[-1]
+
+
+def test_days_of_a_time_zone_are_midnights_across_its_clock_changes():
+    midnights = pd.to_datetime(["2018-10-01", "2018-11-03", "2018-11-06", "2019-03-01"]).tz_localize(
+        "America/Sao_Paulo"
+    )
+    X = pd.DataFrame({"t": midnights})
+    codec = TabularCodec().fit(X)
+    assert_same_table(codec.inverse_transform(codec.transform(X)), X)
+    rows = codec.inverse_transform(np.linspace(-2, 2, 500)[:, None])["t"]
+    # The clock of 2018-11-04 started at one.
+    assert set(rows[rows.dt.hour != 0].astype(str)) == {"2018-11-04 01:00:00-02:00"}
+    assert rows.nunique() == 152
+
+
+def test_an_hour_or_a_midnight_that_occurs_twice_comes_back():
+    hours = pd.date_range("2024-10-26 23:00", periods=12, freq="30min", tz="UTC").tz_convert("Europe/Berlin")
+    twice = pd.date_range("2020-11-01 03:00", periods=3, freq="1h", tz="UTC").tz_convert("America/Havana")
+    second = pd.DatetimeIndex(["2020-11-01", "2020-11-02"]).tz_localize("America/Havana", ambiguous=[False, False])
+    for times in [hours, twice, second]:
+        X = pd.DataFrame({"t": times})
+        codec = TabularCodec().fit(X)
+        assert_same_table(codec.inverse_transform(codec.transform(X)), X)
+
+
+def test_short_steps_over_a_long_range_are_as_close_as_documented():
+    rng = np.random.default_rng(0)
+    exact = {"ms": 30_000 * 365 * 86_400_000, "us": 30 * 365 * 86_400 * 10**6, "ns": 10 * 86_400 * 10**9}
+    for unit, length in exact.items():
+        X = rng.integers(-length // 2, length // 2, size=(500, 1)).astype(f"M8[{unit}]")
+        codec = TabularCodec().fit(X)
+        assert_array_equal(codec.inverse_transform(codec.transform(X)), X)
+    X = rng.integers(-9 * 10**18, 9 * 10**18, size=(500, 1)).astype("M8[ns]")
+    codec = TabularCodec().fit(X)
+    error = np.abs(codec.inverse_transform(codec.transform(X)) - X)
+    assert error.max() <= np.timedelta64(18_000, "ns")
+    ends = codec.inverse_transform([[-1e300], [1e300]])
+    assert X.min() <= ends[0, 0] < ends[1, 0] <= X.max()
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_quantiles_of_times(kind):
+    days = np.random.default_rng(0).integers(0, 9000, size=3000).astype("M8[D]").astype("M8[ms]")
+    X = FRAMES[kind]({"t": days})
+    codec = TabularCodec(numeric="quantile").fit(X)
+    Z = codec.transform(X)
+    assert abs(np.median(Z)) < 0.05
+    assert_same_table(codec.inverse_transform(Z), X)
+
+
+def test_times_of_another_unit_or_library():
+    X = make_table("pandas")[["day", "time", "aware", "span"]]
+    codec = TabularCodec().fit(X)
+    Z = codec.transform(X)
+    other = X.astype({"day": "datetime64[s]", "time": "datetime64[us]", "aware": "datetime64[us, UTC]"})
+    assert_array_equal(codec.transform(other), Z)
+    assert_array_equal(codec.transform(pl.from_pandas(X)), Z)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        assert_array_equal(codec.transform(X.astype(object).to_numpy()), Z)
+    gaps = codec.transform(pd.DataFrame({"day": [None], "time": [np.nan], "aware": X["aware"][:1], "span": [None]}))
+    assert_array_equal(gaps[:, [1, 3, 6]], [[1, 1, 1]])
+    # Another unit may hold times that nanoseconds cannot.
+    far = codec.transform(X.assign(day=np.full(len(X), "9999-01-01", dtype="M8[s]")))
+    assert (far[:, 0] > 1000).all()
+
+
+def test_missing_times_that_fit_did_not_see():
+    X = pd.DataFrame({"t": DATES})
+    new = pd.DataFrame({"t": [pd.NaT, DATES[0]]})
+    with pytest.raises(ValueError, match=r"'t' of X has 1 missing value\(s\), the first in row 0"):
+        TabularCodec().fit(X).transform(new)
+    codec = TabularCodec(handle_unknown="ignore").fit(X)
+    assert codec.inverse_transform(codec.transform(new))["t"].tolist() == [DATES[1], DATES[0]]
+
+
+def test_bad_times_at_transform():
+    X = pd.DataFrame({"t": DATES, "d": DATES - DATES[0]})
+    codec = TabularCodec().fit(X)
+    with pytest.raises(ValueError, match=r"'t' of X held dates at fit, but holds float64 values. Pass dates"):
+        codec.transform(X.assign(t=1.5))
+    with pytest.raises(ValueError, match=r"'t' of X held dates at fit, but holds (object|str) values"):
+        codec.transform(X.assign(t=["2024-01-01"] * 3).astype({"t": object}))
+    with pytest.raises(ValueError, match=r"'d' of X held durations at fit, but holds datetime64\[..\] values"):
+        codec.transform(X.assign(d=DATES))
+    aware = X.assign(t=DATES.tz_localize("UTC"))
+    for new in [aware, aware.astype({"t": object})]:
+        with pytest.raises(ValueError, match="'t' of X has the time zone UTC, but had no time zone at fit. Convert it"):
+            codec.transform(new)
+    with pytest.raises(ValueError, match="'t' of X has no time zone, but had the time zone UTC at fit"):
+        TabularCodec().fit(aware).transform(X)
+
+
+# What must hold between columns
+
+
+def add_up(X):
+    """The total of two parts, in either library."""
+    if isinstance(X, pl.DataFrame):
+        return X.with_columns(total=pl.col("rent") + pl.col("food"))
+    return X.assign(total=X["rent"] + X["food"])
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_repair_is_called_on_decoded_rows(kind):
+    rng = np.random.default_rng(0)
+    rent, food = rng.integers(0, 1000, size=(2, 30))
+    X = FRAMES[kind]({"rent": rent, "food": food, "total": rent + food, "town": ["a", "b"] * 15})
+    plain = TabularCodec().fit(X)
+    codec = clone(TabularCodec(repair=add_up)).fit(X)
+    assert codec.repair is add_up
+    Z = rng.normal(size=(20, 5))
+    before = plain.inverse_transform(Z)
+    assert (before["total"] != before["rent"] + before["food"]).any()
+    for fitted in [codec, pickle.loads(pickle.dumps(codec))]:
+        rows = fitted.inverse_transform(Z)
+        assert_same_table(rows, add_up(before))
+        assert_same_table(fitted.inverse_transform(fitted.transform(X)), X)
+    if kind == "pandas":
+        rows = codec.inverse_transform(pd.DataFrame(Z, index=range(20, 0, -1)))
+        assert rows.index.tolist() == list(range(20, 0, -1))
+        assert (rows["total"] == rows["rent"] + rows["food"]).all()
+
+
+def test_repair_of_an_array():
+    def add_up_columns(X):
+        X[:, 2] = X[:, 0] + X[:, 1]
+        return X.astype(np.float64)
+
+    X = np.array([[1, 2, 3], [5, 3, 8], [0, 7, 7]], dtype=np.float32)
+    rows = TabularCodec(repair=add_up_columns).fit(X).inverse_transform([[0.1, 0.3, 5.0]])
+    assert rows.dtype == np.float32
+    assert rows[0, 2] == rows[0, 0] + rows[0, 1]
+
+
+def loosen(X):
+    """The same values in wider dtypes."""
+    if isinstance(X, pd.DataFrame):
+        return X.astype(object)
+    wider = {pl.UInt8: pl.Int64, pl.Enum: pl.String, pl.Float32: pl.Float64, pl.Date: pl.Datetime("us")}
+    return X.cast({name: wider.get(dtype.base_type(), dtype) for name, dtype in X.schema.items() if dtype != pl.Object})
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+def test_repair_gets_back_the_dtypes_of_fit(kind):
+    X = make_table(kind)
+    codec = TabularCodec(repair=loosen).fit(X)
+    assert_same_table(codec.inverse_transform(codec.transform(X)), X)
+
+
+GRADES = pd.CategoricalDtype(["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("repair", "error", "message"),
+    [
+        (
+            lambda X: None,
+            TypeError,
+            "repair returned NoneType, but was given pandas.DataFrame. Return a table of the same",
+        ),
+        (lambda X: X.to_numpy(), TypeError, r"repair returned numpy\.ndarray"),
+        (lambda X: pl.from_pandas(X), TypeError, r"repair returned polars\.DataFrame, but was given pandas\.DataFrame"),
+        (
+            lambda X: X.drop(columns="n"),
+            ValueError,
+            "returned the columns 'x', 'c', but was given 'n', 'x', 'c'. Return",
+        ),
+        (lambda X: X[["x", "n", "c"]], ValueError, "Return the same columns in the same order"),
+        (
+            lambda X: X.iloc[:1],
+            ValueError,
+            r"of shape \(1, 3\), but was given one of shape \(2, 3\). Return the same rows",
+        ),
+        (lambda X: X.iloc[::-1], ValueError, "another index than it was given. Return the same rows in the same order"),
+        (lambda X: X.assign(n=[1.0, 2.5]), ValueError, "'n' of dtype int64 cannot hold: 2.5 .*Round or"),
+        (
+            lambda X: X.assign(n=[1.0, np.nan]),
+            ValueError,
+            "repair returned values that column 'n' of dtype int64 cannot",
+        ),
+        (
+            lambda X: X.assign(n=["1", "u"]),
+            ValueError,
+            "column 'n' of dtype int64 cannot hold: .*Round or convert them",
+        ),
+        (lambda X: X.assign(c=["a", "z"]), ValueError, "'c' of dtype category cannot hold: 'z' is not one of its"),
+        (lambda X: X.insert(0, "new", 1), TypeError, "repair returned NoneType"),
+        (
+            lambda X: X.insert(0, "new", 1) or X,
+            ValueError,
+            "returned the columns 'new', 'n', 'x', 'c', but was given 'n'",
+        ),
+    ],
+)
+def test_bad_repair(repair, error, message):
+    X = pd.DataFrame({"n": [1, 2], "x": [0.5, 1.5], "c": pd.Series(["a", "b"], dtype=GRADES)})
+    codec = TabularCodec(repair=repair).fit(X)
+    with pytest.raises(error, match=message):
+        codec.inverse_transform(codec.transform(X))
+
+
+@pytest.mark.parametrize(
+    ("repair", "error", "message"),
+    [
+        (lambda X: X.to_pandas(), TypeError, r"repair returned pandas\.DataFrame, but was given polars\.DataFrame"),
+        (lambda X: X.rename({"n": "m"}), ValueError, "returned the columns 'm', 'e', but was given 'n', 'e'"),
+        (lambda X: X.head(1), ValueError, r"of shape \(1, 2\), but was given one of shape \(2, 2\)"),
+        (
+            lambda X: X.with_columns(n=pl.Series([1.0, 2.5])),
+            ValueError,
+            "'n' of dtype Int64 cannot hold: 2.5 would become",
+        ),
+        (lambda X: X.with_columns(e=pl.Series(["a", "z"])), ValueError, r"'e' of dtype Enum\(.*\) cannot hold: "),
+    ],
+)
+def test_bad_repair_of_a_polars_frame(repair, error, message):
+    X = pl.DataFrame({"n": [1, 2], "e": pl.Series(["a", "b"], dtype=pl.Enum(["a", "b"]))})
+    codec = TabularCodec(repair=repair).fit(X)
+    with pytest.raises(error, match=message):
+        codec.inverse_transform(codec.transform(X))
+
+
+def test_bad_repair_of_an_array():
+    X = np.array([[1, 2], [3, 4]])
+    for repair, message in [
+        (lambda X: X[:, :1], r"of shape \(2, 1\), but was given one of shape \(2, 2\)"),
+        (lambda X: X / 2, "column 0 of dtype int64 cannot hold: 0.5 would become 0"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            TabularCodec(repair=repair).fit(X).inverse_transform([[-1.0, 1.0], [1.0, -1.0]])
+
+
 # Bad input
 
 
@@ -478,11 +920,12 @@ DATES = pd.date_range("2020-01-01", periods=3)
         (pd.DataFrame({"a": pd.array([None, -(2**60)], dtype="Int64")}), ValueError, "integer of size"),
         (np.array([[2**60], [1]], dtype=object), ValueError, "integer of size"),
         (np.array([[10**400], [1]], dtype=object), ValueError, "Column 0 of X is numeric, but: int too"),
-        (pd.DataFrame({"t": DATES}), TypeError, r"'t' of X has dtype datetime64.*Convert it to a number"),
-        (pd.DataFrame({"t": DATES.to_period("D")}), TypeError, "Convert it to a number"),
-        (pd.DataFrame({"t": DATES.date}), TypeError, "Convert it to a number"),
-        (pl.DataFrame({"t": DATES.to_pydatetime().tolist()}), TypeError, "Convert it to a number"),
-        (pl.DataFrame({"t": DATES - DATES[0]}), TypeError, "Convert it to a number"),
+        (pd.DataFrame({"t": DATES.to_period("D")}), TypeError, r"'t' of X has dtype period.*Convert it to datetime64"),
+        (pd.DataFrame({"t": DATES.date}), TypeError, "Convert it to datetime64"),
+        (pd.DataFrame({"t": DATES.time}), TypeError, "Convert it to datetime64"),
+        (pd.DataFrame({"t": DATES}, dtype=object), TypeError, "Convert it to datetime64"),
+        (pl.DataFrame({"t": [dt.time(12), None]}), TypeError, "Convert it to datetime64"),
+        (np.array([[1], [2]], dtype="m8[M]"), TypeError, "durations in months"),
         (pd.DataFrame({"m": [1, "a"]}, dtype=object), TypeError, r"'m' .* of type int, str: .*astype\(str\)"),
         ([["a", {"b": 1}]], TypeError, "Column 1 of X .* of type dict"),
         (pl.DataFrame({"s": [{"q": 1}]}), TypeError, "'s' of X has dtype Struct"),
@@ -523,15 +966,46 @@ def test_bad_input_is_named_and_leaves_the_fit(X, error, message):
         ({"handle_unknown": "drop"}, "handle_unknown='drop' is not known"),
         ({"categorical_features": "a"}, r"categorical_features='a' is not known.*\['a'\]"),
         ({"categorical_features": 3}, "categorical_features=3 is not known"),
-        ({"categorical_features": ["c"]}, "the column 'c', which X does not have: its columns are 'a', 'b'"),
-        ({"categorical_features": [2]}, "names the column 2, which X does not have"),
+        ({"categorical_features": ["z"]}, "the column 'z', which X does not have: its columns are 'a', 'b'"),
+        ({"categorical_features": [9]}, "names the column 9, which X does not have"),
         ({"categorical_features": [-1]}, "names the column -1, which X does not have"),
         ({"categorical_features": [True, False]}, "holds True, but a mask is not taken"),
+        ({"categorical_features": ["t"]}, "categorical_features names the column 't', which holds dates.*Leave it out"),
+        ({"ordered_features": ["b"]}, r"ordered_features=\['b'\] is not known. Pass None or a dict"),
+        ({"ordered_features": {"z": ["x"]}}, "ordered_features names the column 'z', which X does not have: its"),
+        ({"ordered_features": {9: ["x"]}}, "ordered_features names the column 9, which X does not have"),
+        ({"ordered_features": {True: ["x"]}}, "ordered_features holds True, but a mask is not taken"),
+        (
+            {"ordered_features": {"b": "xy"}},
+            r"ordered_features\['b'\]='xy' is not a list. Pass the categories in order",
+        ),
+        ({"ordered_features": {"b": 3}}, r"ordered_features\['b'\]=3 is not a list"),
+        ({"ordered_features": {"b": ["x", None, "y"]}}, r"ordered_features\['b'\] lists None, .*Leave it out"),
+        ({"ordered_features": {"b": ["x", ["y"]]}}, r"ordered_features\['b'\] lists \['y'\], .*not a single value"),
+        ({"ordered_features": {"b": ["x", "y", "x"]}}, r"\['b'\] lists 'x' more than once. List each category once"),
+        ({"ordered_features": {"b": ["x", "z"]}}, r"\['b'\] lacks 'y', which column 'b' of X holds; it lists 'x', 'z'"),
+        ({"ordered_features": {"b": []}}, r"\['b'\] lacks 'x', 'y', which column 'b' of X holds"),
+        (
+            {"ordered_features": {"a": [1, 2, "z"]}},
+            r"\['a'\] lists values that column 'a' of dtype float64 cannot hold",
+        ),
+        ({"ordered_features": {"c": ["u", "w"]}}, r"column 'c' of dtype category cannot hold: 'w' is not one of its"),
+        ({"ordered_features": {"i": [1, 2.5, 2]}}, "column 'i' of dtype int8 cannot hold: .*Leave them out"),
+        ({"ordered_features": {"i": [1, 2, 300]}}, "(?s)column 'i' of dtype int8 cannot hold: .*Leave them out"),
+        ({"ordered_features": {"t": [1, 2]}}, "ordered_features names the column 't', which holds dates or durations"),
+        ({"ordered_features": {"b": ["x", "y"], 1: ["x", "y"]}}, "ordered_features names the column 'b' twice"),
+        (
+            {"ordered_features": {"b": ["x", "y"]}, "categorical_features": [1]},
+            "ordered_features and categorical_features both name the column 'b'. Leave it out of one",
+        ),
+        ({"repair": "add_up"}, "repair='add_up' cannot be called. Pass None or a function of one table"),
     ],
 )
 def test_bad_parameters(params, message):
+    X = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"], "c": pd.Categorical(["u", "v"])})
+    X = X.assign(i=np.array([1, 2], dtype=np.int8), t=DATES[:2])
     with pytest.raises(ValueError, match=message):
-        TabularCodec(**params).fit(pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]}))
+        TabularCodec(**params).fit(X)
 
 
 def test_bad_input_at_transform():

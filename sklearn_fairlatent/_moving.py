@@ -1,0 +1,324 @@
+"""The part of the estimator that answers "what if": counterfactual rows, the way to them, and explanations."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from ._attributes import read_sensitive_features
+from ._counterfactual import requested_moves, wanted_codes
+from ._encoding import as_frame
+from ._explanation import explain
+from ._revision import Revision
+from ._rounding import codec_of
+
+OUTPUTS = ("input", "embedding", "latent")
+# Parts of a move, and more than the whole, that offer a table's revision values to choose from.
+SHARES = (0.8, 1.0, 1.2)
+
+
+class MovingMixin:
+    """Counterfactuals of a fitted transformer; see :class:`~sklearn_fairlatent.FairLatentTransformer`."""
+
+    # What it needs of the estimator.
+    encoding_: Any
+    latent_layout_: Any
+    counterfactual_map: str
+    _target: Any
+    _variables: list
+    _block_maps: dict
+    _fixed: np.ndarray
+    _read_rows: Any
+    _own_names: Any
+    _give_back: Any
+    _map: Any
+
+    def counterfactual(self, X, attr, value=None, *, sensitive_features=None, output="input"):
+        """X as a member of another group, or with another label: one block moved, the rest held.
+
+        With ``counterfactual_map="latent"`` the block of the latent moves and everything else in it is held, what is
+        handed on included. A row keeps its rank inside its group: the block's quantiles in the row's own group
+        are sent to those in the wanted one, column by column. For a continuous attribute the block moves along
+        its slope on the value. With "trained" the row moves by the map described there, and of a frame behind a
+        :class:`TabularCodec` only as many columns change as it takes.
+
+        A counterfactual says what a row would look like to these models as a member of another group. It is no
+        statement about causes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        attr : str or list of str
+            A sensitive attribute, or the label by its name or as "target", or several of them.
+        value : object, array-like of shape (n_samples,), or dict, default=None
+            The wanted value, one for all rows or one per row; a dict by name for several attributes. None: the other
+            one of two groups; with more groups or a continuous variable it must be given.
+        sensitive_features : as in :meth:`fit`, default=None
+            The rows' own groups. Without them, they come from ``sensitive_columns`` if X has these, else each row's
+            group is read from the row itself, which errs where the group is hard to read.
+        output : {"input", "embedding", "latent"}, default="input"
+            The space of the answer: that of X, by the decoder; what the encoder makes of it; or the latent, as
+            :meth:`to_latent` gives it.
+
+        Returns
+        -------
+        X_cf : array or frame of shape (n_samples, n_features)
+            A frame if X is one. A row that already has the wanted value comes back unchanged, whatever the decoder
+            loses, where X is a frame or array of two dimensions.
+
+        Raises
+        ------
+        ValueError
+            If ``attr``, ``value`` or ``output`` is not known, a needed value is missing, or there is no way back to X.
+
+        Examples
+        --------
+        >>> from sklearn_fairlatent import FairLatentTransformer
+        >>> from sklearn_fairlatent.datasets import make_biased_latents
+        >>> data = make_biased_latents(600, random_state=0)
+        >>> A = data.sensitive_features
+        >>> fair = FairLatentTransformer(max_epochs=5, random_state=0).fit(
+        ...     data.data, data.target, sensitive_features=A
+        ... )
+        >>> fair.counterfactual(data.data, A.columns[0], sensitive_features=A).shape
+        (600, 16)
+        """
+        _check_output(output)
+        move = self._prepare(X, attr, value, sensitive_features)
+        return self._answer(move, move.end(self), output)
+
+    def counterfactual_path(self, X, attr, value=None, *, n_steps=5, sensitive_features=None, output="input"):
+        """The way from X to its counterfactual in equal steps of the block that moves.
+
+        Parameters
+        ----------
+        X, attr, value, sensitive_features, output
+            As in :meth:`counterfactual`.
+        n_steps : int, default=5
+            Number of steps, at least 1.
+
+        Returns
+        -------
+        path : list of array or frame
+            ``n_steps + 1`` of them: the rows themselves, the steps between, and the counterfactuals.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`counterfactual`, or if ``n_steps`` is no integer of at least 1.
+
+        Examples
+        --------
+        >>> from sklearn_fairlatent import FairLatentTransformer
+        >>> from sklearn_fairlatent.datasets import make_biased_latents
+        >>> data = make_biased_latents(600, random_state=0)
+        >>> fair = FairLatentTransformer(max_epochs=5, random_state=0).fit(
+        ...     data.data, data.target, sensitive_features=data.sensitive_features
+        ... )
+        >>> path = fair.counterfactual_path(data.data[:3], "group", 1, n_steps=4)
+        >>> len(path)
+        5
+        """
+        _check_output(output)
+        if not isinstance(n_steps, (int, np.integer)) or isinstance(n_steps, bool) or n_steps < 1:
+            raise ValueError(f"n_steps={n_steps!r}: expected an integer >= 1.")
+        move = self._prepare(X, attr, value, sensitive_features)
+        last = move.end(self)
+        # A column that the whole way leaves as it is stays on the way, too.
+        columns = [slice(k, k + 1) for k in range(last.shape[1])] if move.codec is None else _slices(move.codec)
+        between = []
+        for step in range(1, n_steps):
+            rows = move.part(self, step / n_steps)
+            for part in columns if move.codec is not None else []:
+                same = (last[:, part] == move.E[:, part]).all(1)
+                rows[same, part] = move.E[same, part]
+            between.append(rows)
+        own = dict(move.own)
+        path = []
+        for k, rows in enumerate([np.array(move.E), *between, last]):
+            # Who a row is changes at the end of the way.
+            move.own = own if k == n_steps else move.own_before
+            path.append(self._answer(move, rows, output))
+        return path
+
+    def explain(self, X, estimator, *, sensitive_features=None):
+        """How far a model's decisions move when each block of the rows moves.
+
+        Every sensitive attribute and the label move to each other value in turn (a quantity by one standard deviation
+        up and down), and the rest of what the rows tell is set to its average. For each of these moves: how far the
+        prediction moves, and the share of rows whose decision would change, overall and for every own group. This
+        is what the model makes of these counterfactual rows, no statement about causes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        estimator : fitted classifier or regressor
+            Predicts from rows as X has them; a pipeline that begins with this transformer does.
+        sensitive_features : as in :meth:`fit`, default=None
+            As in :meth:`counterfactual`.
+
+        Returns
+        -------
+        Explanation
+            See :class:`Explanation`: ``blocks`` and ``groups`` are the two tables.
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` has no ``predict``.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import LogisticRegression
+        >>> from sklearn_fairlatent import FairLatentTransformer
+        >>> from sklearn_fairlatent.datasets import make_biased_latents
+        >>> data = make_biased_latents(600, random_state=0)
+        >>> fair = FairLatentTransformer(max_epochs=5, random_state=0).fit(
+        ...     data.data, data.target, sensitive_features=data.sensitive_features
+        ... )
+        >>> model = LogisticRegression().fit(data.data, data.target)
+        >>> explanation = fair.explain(data.data, model, sensitive_features=data.sensitive_features)
+        >>> explanation.blocks.index.tolist()
+        ['target', 'group', 'residual']
+        """
+        check_is_fitted(self)
+        if not hasattr(estimator, "predict"):
+            raise TypeError(f"estimator is a {type(estimator).__name__}; expected a fitted model with predict.")
+        return explain(self, X, estimator, sensitive_features)
+
+    # ---------------------------------------------------------------- steps of it
+
+    def _prepare(self, X, attr, value, sensitive_features):
+        """Everything that a move of these rows needs."""
+        check_is_fitted(self)
+        target_name = None if self._target is None else self._target.name
+        requested = requested_moves(attr, value, list(self._block_maps), target_name)
+        rows, own = self._read_rows(X, reset=False)
+        codes = self._own_codes(own, sensitive_features, len(rows), getattr(X, "index", None))
+        E = self.encoding_.encode(rows)
+        return _Move(self, X, rows, own, codes, E, requested)
+
+    def _answer(self, move, E, output):
+        """Embeddings ``E`` as what was asked for."""
+        if output == "embedding":
+            return E
+        if output == "latent":
+            return self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
+        return _with_originals(self._give_back(E, like=move.X, own=move.own), move.X, (move.E == E).all(1), self)
+
+    def _neutral_rows(self, X):
+        """X with what is in none of the blocks at its average."""
+        rows, own = self._read_rows(X, reset=False)
+        E = self.encoding_.encode(rows)
+        if self.counterfactual_map == "trained":
+            return self._give_back(self._counterfactual_map.neutral_rest(E), like=X, own=own)
+        L = self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
+        rest = self.latent_layout_["residual"]
+        L[:, rest] = self._neutral[rest]
+        return self._give_back(self._map(L, lambda flow, z: flow.inverse(z), E.shape[1]), like=X, own=own)
+
+    def _own_codes(self, own, sensitive_features, n_samples, index):
+        """Codes of the rows' own groups, as far as they were given."""
+        columns = dict(own)
+        names = [variable.name for variable in self._variables]
+        if sensitive_features is not None:
+            given = read_sensitive_features(sensitive_features, n_samples, index)
+            if len(given) == len(names) and all(name.startswith("sensitive_feature_") for name in given):
+                given = dict(zip(names, given.values(), strict=True))
+            strangers = sorted(set(given) - set(names))
+            if strangers:
+                raise ValueError(f"sensitive_features: {strangers} were not in fit, which saw {names}.")
+            columns.update(given)
+        return {
+            variable.name: variable.encode(columns[variable.name])
+            for variable in self._variables
+            if variable.name in columns
+        }
+
+
+class _Move:
+    """One question: rows, their own codes and the codes wanted, by variable."""
+
+    def __init__(self, fair, X, rows, own, told, E, requested):
+        self.X, self.rows, self.E, self.own_before = X, rows, np.asarray(E), dict(own)
+        self.trained = fair.counterfactual_map == "trained"
+        self.codec = codec_of(fair.encoding_.encoder) if self.trained else None
+        # Off the hot path: in float64 whatever X is, so that there and back is exact.
+        self.L = None if self.trained else fair._map(self.E, lambda flow, x: flow(x)[0], self.E.shape[1], np.float64)
+        self.current, self.goal, self.own = {}, {}, dict(own)
+        self.moved = np.zeros(len(self.E), dtype=bool)
+        for name, value in requested.items():
+            variable = fair._block_maps[name].variable
+            known = told.get(name, np.full(len(self.E), np.nan))
+            current = np.where(np.isnan(known), self._read(fair, name), known) if np.isnan(known).any() else known
+            goal = wanted_codes(variable, value, current)
+            self.current[name], self.goal[name] = current, goal
+            self.moved |= goal != current
+            if name in fair._own_names():
+                decoded = variable.decode(goal)
+                self.own[name] = np.where(known == goal, own.get(name, decoded), decoded)
+
+    def _read(self, fair, name):
+        if self.trained:
+            return fair._counterfactual_map.panel.read(self.E, name)
+        return fair._block_maps[name].read(self.L[:, fair.latent_layout_[name]])
+
+    def part(self, fair, share):
+        """Embeddings that went ``share`` of the way."""
+        out, some = np.array(self.E, copy=True), self.moved
+        if self.trained:
+            moves = [(name, self.current[name][some], goal[some]) for name, goal in self.goal.items()]
+            out[some] = fair._counterfactual_map.move(self.E[some], moves, share)
+        else:
+            L = self.L[some].copy()
+            for name, goal in self.goal.items():
+                block = fair.latent_layout_[name]
+                there = fair._block_maps[name].move(L[:, block], self.current[name][some], goal[some])
+                L[:, block] = there if share == 1 else L[:, block] + share * (there - L[:, block])
+            out[some] = fair._map(L, lambda flow, z: flow.inverse(z), self.E.shape[1])
+        out[:, fair._fixed] = self.E[:, fair._fixed]
+        return out
+
+    def end(self, fair):
+        """Embeddings of the counterfactuals; those of a table revised to the columns that the question needs."""
+        if self.codec is None or not self.moved.any():
+            return self.part(fair, 1.0)
+        some = self.moved
+        candidates = [self._valid(self.part(fair, share)[some], fair) for share in SHARES]
+        revision = Revision(fair._counterfactual_map.panel, _slices(self.codec))
+        # Several at once: of each only the rows that it moves.
+        goals = {name: goal[some] for name, goal in self.goal.items()}
+        out = np.array(self.E, copy=True)
+        out[some] = revision.revise(self.E[some], candidates, goals)
+        return out
+
+    def _valid(self, E, fair):
+        """Rows as decoding and encoding give them; columns that may not move keep their exact value."""
+        codec = self.codec
+        valid = np.asarray(codec.transform(codec.inverse_transform(E)), dtype=E.dtype)
+        valid[:, fair._fixed] = self.E[self.moved][:, fair._fixed]
+        return valid
+
+
+def _slices(codec):
+    return list(codec.feature_groups_.values())
+
+
+def _check_output(output):
+    if output not in OUTPUTS:
+        raise ValueError(f"output={output!r}: expected one of {list(OUTPUTS)}.")
+
+
+def _with_originals(rows, X, unmoved, fair):
+    """``rows`` with those that did not move as they are in ``X``, whatever the decoder loses."""
+    if not unmoved.any() or fair.sensitive_columns:
+        return rows
+    frame = as_frame(rows)
+    if frame is None:
+        given = np.asarray(X) if as_frame(X) is None else None
+        if given is None or given.shape != np.shape(rows):
+            return rows
+        out = np.array(rows, copy=True)
+        out[unmoved] = given[unmoved]
+        return out
+    return rows
