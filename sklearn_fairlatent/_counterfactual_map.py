@@ -38,7 +38,7 @@ TABLE_GAINS = (0.8, 1.2, 1.7)
 MOST_REVISED = 1500
 # Where an attribute is not linear a shift of the means may be next to nothing, less than the first share of the rows'
 # spread: a move may then be as long as the second one.
-SHORT_SHIFT, LONGEST_MOVE = 0.15, 0.6
+SHORT_SHIFT, LONGEST_MOVE = 0.15, 0.75
 
 
 @dataclass(eq=False)
@@ -357,7 +357,7 @@ class _Bench:
                 found.gains[name] = gain
                 moved = self._moved(found, X, name, own, wanted)
                 score = {"gain": gain, "distance": self._length(moved - X) / self.spread}
-                score["flip_rate"] = _agreement(variable, self._verdicts(moved, name, known), wanted)
+                score["flip_rate"] = self._expected_flips(variable, moved, known, wanted)
                 kept = [
                     _agreement(other, self._verdicts(moved, other.name, known), before[other.name])
                     for other in self.variables
@@ -393,6 +393,18 @@ class _Bench:
             if (half == k).any():
                 told[:, half == k] = judges.verdicts(X[half == k], name)
         return told
+
+    def _expected_flips(self, variable, X, known, wanted):
+        """Mean probability that the judges give to what is wanted: how many rows of so noisy a variable would flip."""
+        if variable.kind == "continuous":
+            return _agreement(variable, self._verdicts(X, variable.name, known), wanted)
+        half = self.half[known]
+        told = [
+            judges.probability(X[half == k], variable.name, wanted[half == k])
+            for k, judges in enumerate(self.judges)
+            if (half == k).any()
+        ]
+        return float(np.concatenate(told, axis=1).mean())
 
     def _length(self, step):
         return float(np.sqrt(((step / self.scale) ** 2).sum(1).mean()))

@@ -265,6 +265,15 @@ class Judges:
             judges = [scaled, boosted] if several else [DummyClassifier()]
             self.fitted[variable.name] = [judge.fit(X[rows], code[rows]) for judge in judges]
 
+    def probability(self, X, name, codes):
+        """Probability that every judge gives to the codes, shape (n_judges, n); 0 for a code it never saw."""
+        found = []
+        for judge in self.fitted[name]:
+            told = judge.predict_proba(X)
+            match = judge.classes_ == codes[:, None]
+            found.append((told * match).sum(1))
+        return np.stack(found)
+
     def verdicts(self, X, name):
         """Codes that every judge tells of the rows: shape (n_judges, n)."""
         return np.stack([judge.predict(X) for judge in self.fitted[name]])
