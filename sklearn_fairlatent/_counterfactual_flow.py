@@ -178,6 +178,10 @@ class BlockFlow(nn.Module):
     n_layers, hidden_size : int
     """
 
+    mean: torch.Tensor
+    matrix: torch.Tensor
+    inverse_matrix: torch.Tensor
+
     def __init__(self, start, n_context=0, *, n_layers=4, hidden_size=64):
         super().__init__()
         self.register_buffer("mean", torch.as_tensor(start.mean))

@@ -116,12 +116,14 @@ class CounterfactualMap:
 class MoveModel(nn.Module):
     """Moves a batch and lets the readers read it before and after."""
 
-    def __init__(self, flow, readers, rounding, movable, context, mean, scale):
+    movable: torch.Tensor
+    context: torch.Tensor
+
+    def __init__(self, flow, readers, rounding, movable, context):
         super().__init__()
         self.flow, self.readers, self.rounding = flow, readers, rounding
         self.register_buffer("movable", torch.as_tensor(movable))
         self.register_buffer("context", torch.as_tensor(context))
-        self.register_buffer("scale", torch.as_tensor(1 / scale, dtype=torch.float32))
 
     def forward(self, x, variable, own, wanted):
         name = self.flow.names[int(variable[0])]
@@ -303,9 +305,7 @@ def _train(result, dataset, scale, rounding, device, generator):
     spreads = {
         name: before[..., columns].std(1).mean(-1).clamp(min=0.1).cpu() for name, columns in readers.columns.items()
     }
-    model = MoveModel(
-        result.flow.float(), readers, rounding, result.movable, result.context, 0.0, scale
-    )  # fmt: skip
+    model = MoveModel(result.flow.float(), readers, rounding, result.movable, result.context)
     fit_steps(
         model,
         MoveLoss(readers.columns, spreads, scale, WEIGHTS if rounding is None else TABLE_WEIGHTS, generator),

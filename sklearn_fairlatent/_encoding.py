@@ -92,8 +92,8 @@ class Encoding:
 
     Parameters
     ----------
-    encoder : fitted estimator with ``transform``, torch.nn.Module, callable, or None
-    decoder : estimator with ``transform``, torch.nn.Module, callable, or None
+    encoder : fitted estimator with ``transform``, torch.nn.Module, skorch net, callable, or None
+    decoder : estimator with ``transform``, torch.nn.Module, skorch net, callable, or None
         None: the encoder's own ``inverse_transform``, if it has one.
     """
 
@@ -102,7 +102,7 @@ class Encoding:
 
     @classmethod
     def fit(cls, encoder, decoder, X, y):
-        """Clone and fit an estimator; a ``FrozenEstimator``, a module or a callable is used as it is.
+        """Clone and fit an estimator; a ``FrozenEstimator``, a network or a callable is used as it is.
 
         Returns
         -------
@@ -111,7 +111,7 @@ class Encoding:
             The training rows encoded, by ``fit_transform`` where there is one: as in a pipeline, an encoder may
             give its training rows other values (out of fold) than new ones.
         """
-        if not hasattr(encoder, "fit") or isinstance(encoder, torch.nn.Module):
+        if not hasattr(encoder, "fit") or is_network(encoder):
             encoding = cls(encoder, decoder)
             return encoding, encoding.encode(X)
         encoder = clone(encoder)
@@ -130,8 +130,9 @@ class Encoding:
         """Float matrix of shape (n_samples, n_encoded)."""
         if self.encoder is None:
             return X
-        if isinstance(self.encoder, torch.nn.Module):
-            E = _through_module(self.encoder, X).reshape(len(X), -1)
+        module = frozen_module(self.encoder, "encoder")
+        if module is not None:
+            E = _through_module(module, X).reshape(len(X), -1)
         elif hasattr(self.encoder, "transform"):
             E = self.encoder.transform(X)
         else:
@@ -147,9 +148,35 @@ class Encoding:
             )
         if self.decoder is None:
             return E if self.encoder is None else self.encoder.inverse_transform(E)
-        if isinstance(self.decoder, torch.nn.Module):
-            return _through_module(self.decoder, E)
+        module = frozen_module(self.decoder, "decoder")
+        if module is not None:
+            return _through_module(module, E)
         return self.decoder.transform(E) if hasattr(self.decoder, "transform") else self.decoder(E)
+
+
+def is_network(coder):
+    """Whether ``coder`` is a torch module or a skorch net, which are used as they are."""
+    return isinstance(coder, torch.nn.Module) or (hasattr(coder, "forward_iter") and hasattr(coder, "initialize"))
+
+
+def frozen_module(coder, argument):
+    """The torch module that ``coder`` is or holds; None for anything else.
+
+    Raises
+    ------
+    ValueError
+        For a skorch net that was never initialised.
+    """
+    if isinstance(coder, torch.nn.Module):
+        return coder
+    if not is_network(coder):
+        return None
+    if not getattr(coder, "initialized_", False):
+        raise ValueError(
+            f"{argument}={type(coder).__name__} is a skorch net that was not fitted. Fit it first, or call its "
+            "initialize() and load_params(): a network is used as it is."
+        )
+    return coder.module_
 
 
 def _through_module(module, X):

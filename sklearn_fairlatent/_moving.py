@@ -27,6 +27,8 @@ class MovingMixin:
     _target: Any
     _variables: list
     _block_maps: dict
+    _neutral: np.ndarray
+    counterfactual_map_: Any
     _fixed: np.ndarray
     _read_rows: Any
     _own_names: Any
@@ -211,7 +213,7 @@ class MovingMixin:
         rows, own = self._read_rows(X, reset=False)
         E = self.encoding_.encode(rows)
         if self.counterfactual_map == "trained":
-            return self._give_back(self._counterfactual_map.neutral_rest(E), like=X, own=own)
+            return self._give_back(self.counterfactual_map_.neutral_rest(E), like=X, own=own)
         L = self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
         rest = self.latent_layout_["residual"]
         L[:, rest] = self._neutral[rest]
@@ -242,9 +244,11 @@ class _Move:
     def __init__(self, fair, X, rows, own, told, E, requested):
         self.X, self.rows, self.E, self.own_before = X, rows, np.asarray(E), dict(own)
         self.trained = fair.counterfactual_map == "trained"
-        self.codec = codec_of(fair.encoding_.encoder) if self.trained else None
+        self.codec: Any = codec_of(fair.encoding_.encoder) if self.trained else None
         # Off the hot path: in float64 whatever X is, so that there and back is exact.
-        self.L = None if self.trained else fair._map(self.E, lambda flow, x: flow(x)[0], self.E.shape[1], np.float64)
+        self.L: Any = (
+            None if self.trained else fair._map(self.E, lambda flow, x: flow(x)[0], self.E.shape[1], np.float64)
+        )
         self.current, self.goal, self.own = {}, {}, dict(own)
         self.moved = np.zeros(len(self.E), dtype=bool)
         for name, value in requested.items():
@@ -260,7 +264,7 @@ class _Move:
 
     def _read(self, fair, name):
         if self.trained:
-            return fair._counterfactual_map.panel.read(self.E, name)
+            return fair.counterfactual_map_.panel.read(self.E, name)
         return fair._block_maps[name].read(self.L[:, fair.latent_layout_[name]])
 
     def part(self, fair, share):
@@ -268,7 +272,7 @@ class _Move:
         out, some = np.array(self.E, copy=True), self.moved
         if self.trained:
             moves = [(name, self.current[name][some], goal[some]) for name, goal in self.goal.items()]
-            out[some] = fair._counterfactual_map.move(self.E[some], moves, share)
+            out[some] = fair.counterfactual_map_.move(self.E[some], moves, share)
         else:
             L = self.L[some].copy()
             for name, goal in self.goal.items():
@@ -285,7 +289,7 @@ class _Move:
             return self.part(fair, 1.0)
         some = self.moved
         candidates = [self._valid(self.part(fair, share)[some], fair) for share in SHARES]
-        revision = Revision(fair._counterfactual_map.panel, _slices(self.codec))
+        revision = Revision(fair.counterfactual_map_.panel, _slices(self.codec))
         # Several at once: of each only the rows that it moves.
         goals = {name: goal[some] for name, goal in self.goal.items()}
         out = np.array(self.E, copy=True)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ._attributes import CONSTRAINTS
+from ._encoding import is_network
 
 
 def _is_integer(value):
@@ -70,13 +71,13 @@ def check_parameters(estimator):
         check(name, lambda v: isinstance(v, (bool, np.bool_)), "True or False")
     check(
         "encoder",
-        lambda v: v is None or hasattr(v, "transform") or callable(v),
-        "an estimator with transform as the encoder, a torch.nn.Module, a callable, or None",
+        lambda v: v is None or hasattr(v, "transform") or callable(v) or is_network(v),
+        "an estimator with transform as the encoder, a torch.nn.Module, a skorch net, a callable, or None",
     )
     check(
         "decoder",
-        lambda v: v is None or hasattr(v, "transform") or callable(v),
-        "an estimator with transform as the decoder, a torch.nn.Module, a callable, or None",
+        lambda v: v is None or hasattr(v, "transform") or callable(v) or is_network(v),
+        "an estimator with transform as the decoder, a torch.nn.Module, a skorch net, a callable, or None",
     )
     check("device", _is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
     check(

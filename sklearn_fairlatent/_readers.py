@@ -1,6 +1,7 @@
 """Readers: small models that tell label and attributes from a row, for a counterfactual to be trained against."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ JUDGE_ROWS = 4000
 
 class LinearReader(nn.Module):
     """Logistic or ridge regressions of all variables side by side."""
+
+    weight: torch.Tensor
 
     def __init__(self, weight, bias):
         super().__init__()
@@ -138,7 +141,8 @@ class Panel:
         readers = self.readers
         linear = [member.weight for member in readers.members if isinstance(member, LinearReader)]
         stacked = {name: torch.cat([w[:, part] for w in linear], dim=1) for name, part in readers.columns.items()}
-        return {name: (w * readers.scale[:, None]).double().numpy() for name, w in stacked.items()}
+        scale: Any = readers.scale
+        return {name: (w * scale[:, None]).double().numpy() for name, w in stacked.items()}
 
     def scores(self, X, name):
         """Scores of the variable ``name`` in the rows ``X`` (an array), of shape (n_readers, n, n_scores)."""

@@ -30,6 +30,9 @@ class Rounding(nn.Module):
         The encoded columns of every column of the table.
     """
 
+    low: torch.Tensor
+    high: torch.Tensor
+
     def __init__(self, one_hot, indicators, low, high, columns):
         super().__init__()
         self.one_hot, self.indicators, self.columns = one_hot, indicators, columns
