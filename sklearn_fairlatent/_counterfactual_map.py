@@ -30,7 +30,8 @@ WEIGHTS = {"flip": 1.0, "kept": 3.0, "distance": 1.0, "likeness": 1.0, "partner"
 # A table's rows are revised afterwards, which undoes what is not needed: more may move.
 TABLE_WEIGHTS = WEIGHTS | {"kept": 2.0, "distance": 0.1}
 N_DIRECTIONS = 64
-# Gains tried on the held-out rows, up to which multiple of the distance of a shift of the group means.
+# The expected flip rate that is enough. Gains tried on the held-out rows, up to which multiple of the distance of a shift of the group means.
+ENOUGH_FLIPS = 0.95
 GAINS = (0.6, 0.8, 1.0, 1.15, 1.3, 1.5, 1.7, 2.0, 2.4)
 MOST_DISTANCE = 1.5
 # A table's rows are revised for every gain tried: fewer gains, fewer rows, and no limit of the distance.
@@ -339,8 +340,8 @@ class _Bench:
     def calibrate(self, found):
         """Choose every variable's gain and note how good the map then is.
 
-        Where rows have partners, the gain that comes nearest to them; else that of the highest product of
-        flip rate and consistency within the distance allowed.
+        Where rows have partners, the gain that comes nearest to them. Else the least gain that flips enough within
+        the distance allowed, and where none does, that of the highest product of flip rate and consistency.
         """
         for k, variable in enumerate(self.variables):
             name, known = variable.name, ~np.isnan(self.codes[:, k])
@@ -374,6 +375,9 @@ class _Bench:
                 if self.rounding is not None or score["distance"] * self.spread <= limit or not tried:
                     tried.append(score)
             best = max(tried, key=lambda score: score["quality"])
+            enough = [score for score in tried if score["flip_rate"] >= ENOUGH_FLIPS]
+            if enough and name not in self.partners:
+                best = enough[0]
             found.gains[name], found.scores[name] = best["gain"], best
 
     def _moved(self, found, X, name, own, wanted):
