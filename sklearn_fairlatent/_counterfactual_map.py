@@ -19,8 +19,8 @@ from ._steps import fit_steps
 # Rows that train a map and its readers, and the share of them that only judges.
 MAP_TRAINING_ROWS = 20_000
 HELD_OUT_SHARE = 0.3
-# Rows are held out by whole clusters of this many.
-N_CLUSTERS = 30
+# Rows that are versions of each other, as a sample of rows tells, are held out by whole clusters of this many.
+PARTNER_SAMPLE, N_CLUSTERS = 3000, 30
 STEPS_PER_VARIABLE = 300
 BATCH_ROWS = 256
 LEARNING_RATE = 1e-3
@@ -30,16 +30,17 @@ WEIGHTS = {"flip": 1.0, "kept": 3.0, "distance": 1.0, "likeness": 1.0, "partner"
 # A table's rows are revised afterwards, which undoes what is not needed: more may move.
 TABLE_WEIGHTS = WEIGHTS | {"kept": 2.0, "distance": 0.1}
 N_DIRECTIONS = 64
-# The expected flip rate that is enough. Gains tried on the held-out rows, up to which multiple of the distance of a shift of the group means.
+# The expected flip rate that is enough, and the gains tried on the held-out rows, up to which multiple of the distance of
+# a shift of the group means.
 ENOUGH_FLIPS = 0.95
 GAINS = (0.6, 0.8, 1.0, 1.15, 1.3, 1.5, 1.7, 2.0, 2.4)
-MOST_DISTANCE = 1.5
+MOST_DISTANCE = 1.4
 # A table's rows are revised for every gain tried: fewer gains, fewer rows, and no limit of the distance.
 TABLE_GAINS = (0.8, 1.2, 1.7)
 MOST_REVISED = 1500
 # Where an attribute is not linear a shift of the means may be next to nothing, less than the first share of the rows'
 # spread: a move may then be as long as the second one.
-SHORT_SHIFT, LONGEST_MOVE = 0.15, 0.75
+SHORT_SHIFT, LONGEST_MOVE = 0.15, 0.6
 
 
 @dataclass(eq=False)
@@ -223,7 +224,7 @@ def fit_counterfactual_map(
     CounterfactualMap
     """
     rows = sample_rows(rows, MAP_TRAINING_ROWS, rng)
-    rows, held_out = _split(np.asarray(E[rows], dtype=np.float64), rows, rng)
+    rows, held_out = _split(np.asarray(E[rows], dtype=np.float64), rows, variables, codes[rows], rng)
     X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
     live = live_columns(X)
     movable = np.setdiff1d(np.flatnonzero(live), fixed)
@@ -279,15 +280,17 @@ def _with_partners(best, name, bench, partners, E, variables, codes, rows, scale
     return found
 
 
-def _split(X, rows, rng):
-    """Training and held-out rows, whole clusters of them: rows that are versions of each other stay together."""
+def _split(X, rows, variables, codes, rng):
+    """Training and held-out rows; where rows are versions of each other, whole clusters of them stay together."""
     n_clusters = min(N_CLUSTERS, len(rows) // 10)
-    if n_clusters < 4:
+    scaled = (X - X.mean(0)) / column_scale(X)
+    some = rng.permutation(len(rows))[:PARTNER_SAMPLE]
+    if n_clusters < 4 or not partners_of(scaled[some], variables, codes[some], rng):
         order = rng.permutation(len(rows))
         n_held_out = int(len(rows) * HELD_OUT_SHARE)
         return rows[np.sort(order[n_held_out:])], rows[np.sort(order[:n_held_out])]
     seed = int(rng.randint(2**31 - 1))
-    cluster = KMeans(n_clusters, n_init=1, random_state=seed).fit_predict((X - X.mean(0)) / column_scale(X))
+    cluster = KMeans(n_clusters, n_init=1, random_state=seed).fit_predict(scaled)
     held_out = np.zeros(len(rows), dtype=bool)
     for k in rng.permutation(n_clusters):
         if held_out.mean() >= HELD_OUT_SHARE:
@@ -399,12 +402,14 @@ class _Bench:
         return told
 
     def _expected_flips(self, variable, X, known, wanted):
-        """Mean probability that the judges give to what is wanted: how many rows of so noisy a variable would flip."""
+        """How many rows flip: by the linear judges' probabilities, which know how noisy a variable is, and by the
+        verdicts of the boosted ones, whose probabilities on few rows do not.
+        """
         if variable.kind == "continuous":
             return _agreement(variable, self._verdicts(X, variable.name, known), wanted)
         half = self.half[known]
         told = [
-            judges.probability(X[half == k], variable.name, wanted[half == k])
+            judges.flipped(X[half == k], variable.name, wanted[half == k])
             for k, judges in enumerate(self.judges)
             if (half == k).any()
         ]

@@ -269,13 +269,11 @@ class Judges:
             judges = [scaled, boosted] if several else [DummyClassifier()]
             self.fitted[variable.name] = [judge.fit(X[rows], code[rows]) for judge in judges]
 
-    def probability(self, X, name, codes):
-        """Probability that every judge gives to the codes, shape (n_judges, n); 0 for a code it never saw."""
-        found = []
-        for judge in self.fitted[name]:
-            told = judge.predict_proba(X)
-            match = judge.classes_ == codes[:, None]
-            found.append((told * match).sum(1))
+    def flipped(self, X, name, codes):
+        """How surely each judge reads the rows as ``codes``: a probability of the linear one, a verdict of the boosted."""
+        found = [(judge.predict(X) == codes).astype(float) for judge in self.fitted[name]]
+        linear = self.fitted[name][0]
+        found[0] = (linear.predict_proba(X) * (linear.classes_ == codes[:, None])).sum(1)
         return np.stack(found)
 
     def verdicts(self, X, name):
