@@ -13,10 +13,11 @@ PY := $(VENV)/bin/python
 PY_MIN := $(VENV_MIN)/bin/python
 PIP_FLAGS := --quiet --disable-pip-version-check
 AXE := build/axe-core-$(AXE_VERSION)/package/axe.min.js
+SPHINX := $(PY) -m sphinx -q -W --keep-going -E -b html
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo bench test test-browser test-min lint types docs clean distclean
+.PHONY: help demo bench test test-browser test-min lint types docs docs-full clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,14 +53,18 @@ types: $(VENV)/.installed-lint  ## Type check
 	$(PY) -m pyright --pythonpath $(PY)
 
 docs: $(VENV)/.installed-docs  ## HTML documentation in docs/_build/html, warnings as errors
-	$(PY) -m sphinx -q -W --keep-going -E -b html docs docs/_build/html
+	$(SPHINX) docs docs/_build/html
+
+# What the examples draw and say of faces is kept in docs/images, for `docs`, which does not run them.
+docs-full: $(VENV)/.installed-docs $(VENV)/.installed-bench  ## The same with all examples run: downloads 65 MB, takes ten minutes
+	FAIRLATENT_ALL_EXAMPLES=1 $(SPHINX) docs docs/_build/html
 
 $(AXE):
 	mkdir -p build/axe-core-$(AXE_VERSION)
 	cd build/axe-core-$(AXE_VERSION) && $(NPM) pack --silent axe-core@$(AXE_VERSION) && tar -xzf axe-core-$(AXE_VERSION).tgz
 
 clean:  ## Remove what the targets made, but not the environments
-	rm -rf build dist *.egg-info docs/_build docs/generated htmlcov .coverage .coverage.* \
+	rm -rf build dist *.egg-info docs/_build docs/generated docs/auto_examples htmlcov .coverage .coverage.* \
 		.pytest_cache .ruff_cache .hypothesis
 	find . -path './.venv*' -prune -o -name __pycache__ -prune -exec rm -rf {} +
 

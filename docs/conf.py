@@ -1,4 +1,5 @@
 # Configuration of the documentation; `make docs` builds it and treats every warning as an error.
+import os
 import re
 from pathlib import Path
 
@@ -15,21 +16,37 @@ extensions = [
     "sphinx.ext.mathjax",
     "matplotlib.sphinxext.plot_directive",
     "numpydoc",
+    "sphinx_gallery.gen_gallery",
     "myst_parser",  # the README and the design notes are Markdown, to be read on their own as well
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "examples"]  # the gallery copies the examples
 toc_object_entries = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
 html_theme_options = {"show_prev_next": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 # Nothing is below them.
-html_sidebars = {page: [] for page in ("install", "user_guide", "auditing", "design_notes", "readme")}
+html_sidebars = {page: [] for page in ("install", "user_guide", "auditing", "faces", "design_notes", "readme")}
+html_sidebars["auto_examples/*"] = []  # code and tables need the width
 
 plot_formats = ["svg"]
 plot_html_show_formats = False
 plot_html_show_source_link = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": "examples",
+    "gallery_dirs": "auto_examples",
+    "within_subsection_order": "ExampleTitleSortKey",
+    "remove_config_comments": True,
+    "show_signature": False,
+    "download_all_examples": False,
+    "write_computation_times": False,
+    "capture_repr": (),  # what an example shows, it prints or draws
+}
+if os.environ.get("FAIRLATENT_ALL_EXAMPLES"):
+    # `make docs-full`. Without it plot_*.py are run, and the others, which download networks, are shown as they stand.
+    sphinx_gallery_conf["filename_pattern"] = r"\.py$"
 
 autosummary_generate = True
 autodoc_member_order = "bysource"
@@ -39,7 +56,7 @@ autodoc_typehints = "none"  # the numpydoc sections give the types, and shapes w
 numpydoc_validation_checks = {"PR01", "PR02", "PR03"}
 # Made by functions, not by users: their attributes are what counts.
 numpydoc_validation_exclude = {
-    r"\.(LatentTruth|Leakage|CounterfactualScores|FairnessFrontier|FairnessReport|FairnessScorer)$"
+    r"\.(LatentTruth|Leakage|CounterfactualScores|Explanation(\.changed)?|FairnessFrontier|FairnessReport|FairnessScorer)$"
 }
 numpydoc_show_class_members = False  # the class template lists them
 numpydoc_class_members_toctree = False

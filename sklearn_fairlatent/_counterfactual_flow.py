@@ -14,7 +14,9 @@ from zuko.transforms import MonotonicAffineTransform
 MIN_SLOPE = 0.3
 # How far the covariance within groups and labels is shrunk to a multiple of the identity before it is inverted: few
 # rows and many columns make directions that judges trained on other rows do not share (docs/design_notes.md).
-SHRINKAGE = 0.9
+SHRINKAGE = 0.5
+# Share of the Euclidean metric beside the Mahalanobis one in what is called the least move.
+METRIC = 0.5
 # Coordinates beside the blocks are scaled to unit variance, but as if none varied less than this share of the mean:
 # one-hot tables have directions without any variance.
 VARIANCE_FLOOR = 0.03
@@ -40,12 +42,12 @@ class LinearBlocks:
     positions: dict  # name to where the groups lie in its block: (n_groups, width); of a number its slope (1, 1)
 
 
-def linear_blocks(X, variables, codes, readouts, along):
+def linear_blocks(X, variables, codes, readouts):
     """Directions that move one variable's discriminant score and hold those of the others.
 
     With the discriminants of all variables (differences of means within the others' groups, through the shrunk
-    covariance within groups) as the columns of ``W``, a column of ``V`` changes one score by 1, the others by 0, and no
-    further readout of another variable sees it. The rest of the coordinates are those orthogonal to ``W``.
+    covariance within groups) as the columns of ``W``, a column of ``V`` is the least move that changes one score by 1 and
+    the others by 0, and that no further readout of another variable sees. The rest of the coordinates are those orthogonal to ``W``.
 
     Parameters
     ----------
@@ -55,9 +57,6 @@ def linear_blocks(X, variables, codes, readouts, along):
         NaN where missing: such rows count as average.
     readouts : dict of str to ndarray of shape (d, n_readouts)
         Weights of further linear readers of every variable, on the columns of X.
-    along : {"score", "means"}
-        "score": the least move that does this. "means": along the differences of the groups' means, as far as
-        the others allow.
 
     Returns
     -------
@@ -78,15 +77,17 @@ def linear_blocks(X, variables, codes, readouts, along):
     covariance = within.T @ within / n
     mean_variance = max(np.trace(covariance) / d, 1e-12)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * mean_variance * np.eye(d)
-    columns, axes, shifts, start, first = {}, [], [], 0, 1
+    columns, axes, start, first = {}, [], 0, 1
     for variable, own, width in zip(variables, designs, widths, strict=True):
         columns[variable.name] = slice(start, start + width)
-        shifts.append(effects[first : first + width].T)
-        w = np.linalg.solve(shrunk, shifts[-1])
+        w = np.linalg.solve(shrunk, effects[first : first + width].T)
         axes.append(w / np.maximum(np.sqrt(np.einsum("ij,ij->j", w, covariance @ w)), 1e-12))
         start, first = start + width, first + own.shape[1]
     W = _independent(np.column_stack(axes))
-    towards = W if along == "score" else np.column_stack(shifts)
+    metric = METRIC * np.eye(d) / mean_variance + (1 - METRIC) * np.linalg.inv(
+        covariance + VARIANCE_FLOOR * mean_variance * np.eye(d)
+    )
+    towards = np.linalg.solve(metric, W)
     others = {name: _unit(weights * scale[:, None]) for name, weights in readouts.items()}
     V = np.column_stack(
         [_held(W, towards, columns[name], [o for k, o in others.items() if k != name]) for name in columns]
@@ -136,7 +137,8 @@ def column_scale(X):
     low, high = X.min(0), X.max(0)
     two_valued = ((low == X) | (high == X)).all(0)
     scale = np.where(two_valued, high - low, X.std(0))
-    return np.where(scale > 0, scale, 1.0)
+    # What hardly varies next to its size is rounding.
+    return np.where(scale > 1e-12 * np.maximum(1.0, np.abs(X.mean(0))), scale, 1.0)
 
 
 def _design(variable, code):
@@ -209,9 +211,13 @@ class BlockFlow(nn.Module):
             z = coupling(context).inv(z)
         return z @ self.matrix.T + self.mean
 
+    def positions_of(self, name):
+        """Where the groups of a variable lie in its block, or its slope."""
+        return self.positions[_key(self.names.index(name))]
+
     def shift(self, name, own, wanted):
         """How far the block of ``name`` moves from the codes ``own`` to the codes ``wanted``: (n, width)."""
-        where = self.positions[_key(self.names.index(name))]
+        where = self.positions_of(name)
         if len(where) == 1:
             return (wanted - own)[:, None].to(where.dtype) * where
         return where[wanted.long()] - where[own.long()]

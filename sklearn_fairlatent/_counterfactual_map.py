@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from ._revision import Revision
 from ._steps import fit_steps
 
 # Rows that train a map and its readers, and the share of them that only judges.
-MAP_TRAINING_ROWS = 20_000
+MAP_TRAINING_ROWS = 10_000
 HELD_OUT_SHARE = 0.3
 # Rows that are versions of each other, as a sample of rows tells, are held out by whole clusters of this many.
 PARTNER_SAMPLE, N_CLUSTERS = 3000, 30
-STEPS_PER_VARIABLE = 300
+N_STEPS = 300
 BATCH_ROWS = 256
 LEARNING_RATE = 1e-3
 # A row counts as flipped when its readers prefer the wanted group by so many nats.
@@ -30,8 +31,8 @@ WEIGHTS = {"flip": 1.0, "kept": 3.0, "distance": 1.0, "likeness": 1.0, "partner"
 # A table's rows are revised afterwards, which undoes what is not needed: more may move.
 TABLE_WEIGHTS = WEIGHTS | {"kept": 2.0, "distance": 0.1}
 N_DIRECTIONS = 64
-# The expected flip rate that is enough, and the gains tried on the held-out rows, up to which multiple of the distance of
-# a shift of the group means.
+# The expected flip rate that is enough, and the gains tried on the held-out rows, up to which multiple of the distance
+# of a shift of the group means.
 ENOUGH_FLIPS = 0.95
 GAINS = (0.6, 0.8, 1.0, 1.15, 1.3, 1.5, 1.7, 2.0, 2.4)
 MOST_DISTANCE = 1.4
@@ -44,74 +45,85 @@ SHORT_SHIFT, LONGEST_MOVE = 0.15, 0.6
 
 
 @dataclass(eq=False)
-class CounterfactualMap:
-    """A fitted map with its readers.
+class VariableMap:
+    """How the rows move when one variable does.
 
-    Parameters
+    Attributes
     ----------
-    flow : BlockFlow
-        In float64.
-    panel : Panel
-    movable, context : ndarray of int
-        Columns that move, and columns that the map looks at and leaves as they are.
-    gains : dict of str to float
-        Factor of every variable's shift.
-    improved : bool
-        False if training did not improve on the closed form, which was then kept.
-    scores : dict of str to dict
-        Flip rate, consistency and relative distance on the held-out rows, by variable.
+    flow : BlockFlow or PartnerMap
+        The map, in float64.
+    gain : float
+        Factor of the shift of its block.
+    kind : {"closed form", "trained", "partners"}
+        Which candidate it is: the closed form, the same after training, or the affine maps between partners.
+    scores : dict of str to float
+        What held-out judges say of it: expected flip rate, consistency, distance relative to the rows' spread, and
+        the quality it was chosen by.
     """
 
-    flow: BlockFlow
+    flow: Any
+    kind: str
+    gain: float = 1.0
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def move(self, X, context, name, own, wanted, share=1.0):
+        """Rows ``X`` after ``share`` of the way from the codes ``own`` to the codes ``wanted``."""
+        if isinstance(self.flow, PartnerMap):
+            # What a partner map learns is the whole way; part of it lies on the straight line.
+            there = self.flow.move(X, own, wanted)
+            return there if share == 1 else X + share * (there - X)
+        device, out = self.flow.mean.device, np.empty_like(X)
+        with torch.inference_mode():
+            for part in row_chunks(len(X), 2048):
+                rows, looked_at, before, after = (
+                    torch.as_tensor(values[part], dtype=torch.float64, device=device)
+                    for values in (X, context, own, wanted)
+                )
+                looked_at = looked_at if looked_at.shape[1] else None
+                z = self.flow(rows, looked_at)
+                z = self.flow.place(z, name, share * self.gain * self.flow.shift(name, before, after))
+                out[part] = self.flow.inverse(z, looked_at).cpu().numpy()
+        return out
+
+
+@dataclass(eq=False)
+class CounterfactualMap:
+    """What a fit learned about moving rows.
+
+    Attributes
+    ----------
+    maps : dict of str to VariableMap
+        By variable.
+    panel : Panel
+        The readers.
+    movable, context : ndarray of int
+        Encoded columns that move, and those that a map looks at and leaves as they are.
+    """
+
+    maps: dict[str, VariableMap]
     panel: Panel
     movable: np.ndarray
     context: np.ndarray
-    gains: dict[str, float]
-    partner_maps: dict[str, PartnerMap] = field(default_factory=dict)
-    improved: bool = False
-    scores: dict[str, dict] = field(default_factory=dict)
-
-    @property
-    def quality(self):
-        """Mean over the variables of what the gains were chosen by."""
-        return float(np.mean([score["quality"] for score in self.scores.values()]))
 
     def move(self, E, moves, share=1.0):
-        """Rows ``E`` after ``moves``, a list of (name, own codes, wanted codes), or after a ``share`` of the way."""
+        """Rows ``E`` after ``moves``, a list of (name, own codes, wanted codes) in this order, or part of the way."""
         out = np.array(E, dtype=np.float64)
+        context = out[:, self.context]
         for name, own, wanted in moves:
-            if name in self.partner_maps:
-                there = self.partner_maps[name].move(out[:, self.movable], own, wanted)
-                # What a partner map learns is the whole way; part of it lies on the straight line.
-                out[:, self.movable] += share * (there - out[:, self.movable])
-        moves = [move for move in moves if move[0] not in self.partner_maps]
-        if not moves:
-            return out
-        E = out.copy()
-        device = self.flow.mean.device
-        with torch.inference_mode():
-            for part in row_chunks(len(E), 2048):
-                rows = torch.as_tensor(np.asarray(E[part], dtype=np.float64), device=device)
-                context = rows[:, self.context] if len(self.context) else None
-                z = self.flow(rows[:, self.movable], context)
-                for name, own, wanted in moves:
-                    codes = (torch.as_tensor(c[part], dtype=torch.float64, device=device) for c in (own, wanted))
-                    z = self.flow.place(z, name, share * self.gains[name] * self.flow.shift(name, *codes))
-                out[part, self.movable] = self.flow.inverse(z, context).cpu().numpy()
+            out[:, self.movable] = self.maps[name].move(out[:, self.movable], context, name, own, wanted, share)
         return out
 
     def neutral_rest(self, E):
-        """Rows ``E`` with everything but the blocks at its mean."""
+        """Rows ``E`` with everything but the blocks of the closed form at its mean."""
         out = np.array(E, dtype=np.float64)
-        device = self.flow.mean.device
-        n_blocks = max(columns.stop for columns in self.flow.columns.values())
-        with torch.inference_mode():
-            for part in row_chunks(len(E), 2048):
-                rows = torch.as_tensor(np.asarray(E[part], dtype=np.float64), device=device)
-                context = rows[:, self.context] if len(self.context) else None
-                z = self.flow(rows[:, self.movable], context)
-                z[:, n_blocks:] = 0.0
-                out[part, self.movable] = self.flow.inverse(z, context).cpu().numpy()
+        start = next((found.flow for found in self.maps.values() if isinstance(found.flow, BlockFlow)), None)
+        if start is None:
+            return out
+        n_blocks = max(columns.stop for columns in start.columns.values())
+        mean, matrix, inverse = (part.cpu().numpy() for part in (start.mean, start.matrix, start.inverse_matrix))
+        z = (out[:, self.movable] - mean) @ inverse.T
+        z[:, n_blocks:] = 0.0
+        out[:, self.movable] = z @ matrix.T + mean
         return out
 
 
@@ -235,48 +247,34 @@ def fit_counterfactual_map(
     scale[movable] = column_scale(X[:, movable])
     partners = partners_of(X / scale, variables, told, rng)
     bench = _Bench(np.asarray(E[held_out], dtype=np.float64), codes[held_out], X, told, variables, scale, rounding, rng)
-    best = None
-    for along in ("score", "means"):
-        start = linear_blocks(X[:, movable], variables, told, readouts, along)
-        flow = BlockFlow(start, len(context), n_layers=n_layers, hidden_size=hidden_size).double()
-        found = CounterfactualMap(flow, panel, movable, context, {variable.name: 1.0 for variable in variables})
-        bench.calibrate(found)
-        if best is None or found.quality > best.quality:
-            best = found
-    if trained:
-        found = copy.deepcopy(best)
-        with torch.no_grad():
-            for name, where in zip(found.flow.names, found.flow.positions.values(), strict=True):
+    found = CounterfactualMap({}, panel, movable, context)
+    start = linear_blocks(X[:, movable], variables, told, readouts)
+    flow = BlockFlow(start, len(context), n_layers=n_layers, hidden_size=hidden_size).double()
+    for k, variable in enumerate(variables):
+        candidates = [VariableMap(flow, "closed form")]
+        if variable.name in partners and not len(context):
+            fitted = PartnerMap.fit(X[:, movable], partners[variable.name][0])
+            candidates += [] if fitted is None else [VariableMap(fitted, "partners")]
+        best = bench.best_of(found, k, candidates)
+        if best.kind == "partners":
+            # Chosen: learned once more from all rows, as a search refits what it chose.
+            everyone = np.r_[rows, held_out]
+            X_all = np.asarray(E[everyone], dtype=np.float64)
+            again = partners_of(X_all / scale, [variable], codes[everyone][:, [k]], rng)
+            if variable.name in again:
+                best.flow = PartnerMap.fit(X_all[:, movable], again[variable.name][0]) or best.flow
+        elif trained:
+            candidate = VariableMap(copy.deepcopy(best.flow).cpu().requires_grad_(True), "trained")
+            with torch.no_grad():
+                where = candidate.flow.positions_of(variable.name)
                 centre = where.mean(0) if len(where) > 1 else 0.0
-                where.copy_(centre + found.gains[name] * (where - centre))
-        _train(found, MoveRows(X, told, variables, partners, rng), scale, rounding, device, generator)
-        bench.calibrate(found)
-        if found.quality > best.quality:
-            best = found
-            best.improved = True
-    best.flow.to(device).eval().requires_grad_(False)
-    if not len(context):
-        for name in partners:
-            best = _with_partners(best, name, bench, partners, E, variables, codes, np.r_[rows, held_out], scale, rng)
-    return best
-
-
-def _with_partners(best, name, bench, partners, E, variables, codes, rows, scale, rng):
-    """The map ``best``, with a partner map for the variable ``name`` if that is better on the held-out rows."""
-    fitted = PartnerMap.fit(bench.X_training[:, best.movable], partners[name][0])
-    if fitted is None:
-        return best
-    found = copy.copy(best)
-    found.partner_maps = best.partner_maps | {name: fitted}
-    found.gains, found.scores = dict(best.gains), dict(best.scores)
-    bench.calibrate(found)
-    if found.scores[name]["quality"] <= best.scores[name]["quality"]:
-        return best
-    # Chosen: learned once more from all rows, as a search refits what it chose.
-    X = np.asarray(E[rows], dtype=np.float64)
-    again = partners_of(X / scale, variables, codes[rows], rng)
-    if name in again:
-        found.partner_maps[name] = PartnerMap.fit(X[:, best.movable], again[name][0]) or fitted
+                where.copy_(centre + best.gain * (where - centre))
+            dataset = MoveRows(X, told, variables, partners, rng, k)
+            _train(candidate, found, dataset, scale, rounding, device, generator)
+            best = bench.best_of(found, k, [best, candidate])
+        if isinstance(best.flow, BlockFlow):
+            best.flow.to(device).eval().requires_grad_(False)
+        found.maps[variable.name] = best
     return found
 
 
@@ -301,29 +299,30 @@ def _split(X, rows, variables, codes, rng):
     return rows[~held_out], rows[held_out]
 
 
-def _train(result, dataset, scale, rounding, device, generator):
-    linear = {name: buffer.clone() for name, buffer in result.flow.named_buffers(recurse=False)}
-    readers = copy.deepcopy(result.panel.readers).to(device)
+def _train(candidate, found, dataset, scale, rounding, device, generator):
+    """Train the flow of ``candidate`` in place, in float32."""
+    linear = {name: buffer.clone() for name, buffer in candidate.flow.named_buffers(recurse=False)}
+    readers = copy.deepcopy(found.panel.readers).to(device)
     with torch.no_grad():
         before = readers(torch.as_tensor(dataset.X, dtype=torch.float32, device=device))
     spreads = {
         name: before[..., columns].std(1).mean(-1).clamp(min=0.1).cpu() for name, columns in readers.columns.items()
     }
-    model = MoveModel(result.flow.float(), readers, rounding, result.movable, result.context)
+    model = MoveModel(candidate.flow.float(), readers, rounding, found.movable, found.context)
     fit_steps(
         model,
         MoveLoss(readers.columns, spreads, scale, WEIGHTS if rounding is None else TABLE_WEIGHTS, generator),
         dataset,
-        n_steps=STEPS_PER_VARIABLE * len(readers.columns),
+        n_steps=N_STEPS,
         batch_size=BATCH_ROWS,
         lr=LEARNING_RATE,
         device=device,
         generator=generator,
     )
-    result.flow = model.flow.cpu().double()
+    candidate.flow = model.flow.cpu().double()
     # Float32 rounded the fixed linear map, and its inverse no longer was one.
     for name, exact in linear.items():
-        getattr(result.flow, name).copy_(exact)
+        getattr(candidate.flow, name).copy_(exact)
 
 
 class _Bench:
@@ -340,52 +339,60 @@ class _Bench:
         self.partners = partners_of(X / scale, variables, codes, rng)
         self.spread = float(np.sqrt((((X - X.mean(0)) / scale) ** 2).sum(1).mean()))
 
-    def calibrate(self, found):
-        """Choose every variable's gain and note how good the map then is.
+    def best_of(self, found, k, candidates):
+        """The best candidate for the ``k``-th variable, every one with its best gain."""
+        for candidate in candidates:
+            self._calibrate(found, k, candidate)
+        return max(candidates, key=lambda candidate: candidate.scores["quality"])
+
+    def _calibrate(self, found, k, candidate):
+        """Choose the gain of a candidate and note how good it then is.
 
         Where rows have partners, the gain that comes nearest to them. Else the least gain that flips enough within
         the distance allowed, and where none does, that of the highest product of flip rate and consistency.
         """
-        for k, variable in enumerate(self.variables):
-            name, known = variable.name, ~np.isnan(self.codes[:, k])
-            if self.rounding is not None:
-                known &= np.cumsum(known) <= MOST_REVISED
-            own, wanted, X = self.codes[known, k], self.wanted[k][known], self.X[known]
-            if not len(X):
-                continue
-            shift = self._mean_shift(k, own, wanted)
-            limit = MOST_DISTANCE * shift if shift > SHORT_SHIFT * self.spread else LONGEST_MOVE * self.spread
-            before = {other.name: self._verdicts(X, other.name, known) for other in self.variables}
-            tried = []
-            for gain in GAINS if self.rounding is None else TABLE_GAINS:
-                found.gains[name] = gain
-                moved = self._moved(found, X, name, own, wanted)
-                score = {"gain": gain, "distance": self._length(moved - X) / self.spread}
-                score["flip_rate"] = self._expected_flips(variable, moved, known, wanted)
-                kept = [
-                    _agreement(other, self._verdicts(moved, other.name, known), before[other.name])
-                    for other in self.variables
-                    if other is not variable
-                ]
-                score["consistency"] = float(np.mean(kept or [1.0]))
-                score["quality"] = score["flip_rate"] * score["consistency"]
-                if name in self.partners:
-                    table, _ = self.partners[name]
-                    partner = table[known, wanted.astype(int)]
-                    pairs = partner >= 0
-                    score["to_partner"] = self._length(moved[pairs] - self.X[partner[pairs]]) / self.spread
-                    score["quality"] = 1 - score["to_partner"]
-                if self.rounding is not None or score["distance"] * self.spread <= limit or not tried:
-                    tried.append(score)
-            best = max(tried, key=lambda score: score["quality"])
-            enough = [score for score in tried if score["flip_rate"] >= ENOUGH_FLIPS]
-            if enough and name not in self.partners:
-                best = enough[0]
-            found.gains[name], found.scores[name] = best["gain"], best
+        variable = self.variables[k]
+        name, known = variable.name, ~np.isnan(self.codes[:, k])
+        if self.rounding is not None:
+            known &= np.cumsum(known) <= MOST_REVISED
+        own, wanted, X = self.codes[known, k], self.wanted[k][known], self.X[known]
+        candidate.scores = {"quality": 0.0}
+        if not len(X):
+            return
+        shift = self._mean_shift(k, own, wanted)
+        limit = MOST_DISTANCE * shift if shift > SHORT_SHIFT * self.spread else LONGEST_MOVE * self.spread
+        before = {other.name: self._verdicts(X, other.name, known) for other in self.variables}
+        gains = (1.0,) if candidate.kind == "partners" else GAINS if self.rounding is None else TABLE_GAINS
+        tried = []
+        for gain in gains:
+            candidate.gain = gain
+            moved = self._moved(found, candidate, X, name, own, wanted)
+            score = {"gain": gain, "distance": self._length(moved - X) / self.spread}
+            score["flip_rate"] = self._expected_flips(variable, moved, known, wanted)
+            kept = [
+                _agreement(other, self._verdicts(moved, other.name, known), before[other.name])
+                for other in self.variables
+                if other is not variable
+            ]
+            score["consistency"] = float(np.mean(kept or [1.0]))
+            score["quality"] = score["flip_rate"] * score["consistency"]
+            if name in self.partners:
+                partner = self.partners[name][0][known, wanted.astype(int)]
+                pairs = partner >= 0
+                score["to_partner"] = self._length(moved[pairs] - self.X[partner[pairs]]) / self.spread
+                score["quality"] = 1 - score["to_partner"]
+            if self.rounding is not None or score["distance"] * self.spread <= limit or not tried:
+                tried.append(score)
+        best = max(tried, key=lambda score: score["quality"])
+        enough = [score for score in tried if score["flip_rate"] >= ENOUGH_FLIPS]
+        if enough and name not in self.partners:
+            best = enough[0]
+        candidate.gain, candidate.scores = best.pop("gain"), best
 
-    def _moved(self, found, X, name, own, wanted):
+    def _moved(self, found, candidate, X, name, own, wanted):
         """Rows as a user gets them: those of a table rounded and revised."""
-        moved = found.move(X, [(name, own, wanted)])
+        moved = X.copy()
+        moved[:, found.movable] = candidate.move(X[:, found.movable], X[:, found.context], name, own, wanted)
         if self.rounding is None:
             return moved
         with torch.inference_mode():
@@ -402,8 +409,10 @@ class _Bench:
         return told
 
     def _expected_flips(self, variable, X, known, wanted):
-        """How many rows flip: by the linear judges' probabilities, which know how noisy a variable is, and by the
-        verdicts of the boosted ones, whose probabilities on few rows do not.
+        """Share of rows that flip, the mean of the judges.
+
+        Of the linear ones the probability counts, which knows how noisy a variable is; of the boosted ones the
+        verdict, since on few rows their probabilities know little.
         """
         if variable.kind == "continuous":
             return _agreement(variable, self._verdicts(X, variable.name, known), wanted)

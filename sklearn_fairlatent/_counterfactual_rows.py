@@ -12,7 +12,7 @@ LEAST_SHARE = 0.2
 
 
 class MoveRows(torch.utils.data.Dataset):
-    """Whole batches in which one variable moves, every variable in turn.
+    """Whole batches in which one variable moves.
 
     Parameters
     ----------
@@ -23,11 +23,13 @@ class MoveRows(torch.utils.data.Dataset):
     partners : dict of str to (ndarray of int of shape (n, n_groups), float)
         Position of every row's partner in every group, -1 for none, and how much a partner tells.
     rng : numpy RandomState
+    position : int
+        Which of the variables moves.
     """
 
-    def __init__(self, X, codes, variables, partners, rng):
+    def __init__(self, X, codes, variables, partners, rng, position):
         self.X, self.codes, self.variables, self.partners, self.rng = X, codes, variables, partners, rng
-        self.turn = 0
+        self.position = position
         self.members = [
             [np.flatnonzero(code == group) for group in range(variable.n_groups)]
             for variable, code in zip(variables, codes.T, strict=True)
@@ -37,9 +39,8 @@ class MoveRows(torch.utils.data.Dataset):
         return len(self.X)
 
     def take(self, positions):
-        """Inputs and targets of the rows at ``positions``, for the variable whose turn it is."""
-        k = self.turn % len(self.variables)
-        self.turn += 1
+        """Inputs and targets of the rows at ``positions``."""
+        k = self.position
         variable, own = self.variables[k], self.codes[positions, k]
         known = ~np.isnan(own)
         if variable.kind == "continuous":

@@ -211,8 +211,7 @@ def fit_panel(X, variables, codes, *, device, generator, rng):
 
 def live_columns(X):
     """Which columns vary by more than rounding; an encoder's dead units do not. Boolean of shape (n_features,)."""
-    deviation = X.std(0)
-    return deviation > 1e-6 * max(deviation.max(), 1e-300)
+    return X.std(0) > 1e-12 * np.maximum(1.0, np.abs(X.mean(0)))
 
 
 def _linear_reader(Z, variables, codes, strength, rng):
@@ -270,7 +269,7 @@ class Judges:
             self.fitted[variable.name] = [judge.fit(X[rows], code[rows]) for judge in judges]
 
     def flipped(self, X, name, codes):
-        """How surely each judge reads the rows as ``codes``: a probability of the linear one, a verdict of the boosted."""
+        """How surely the judges read the rows as ``codes``: the linear one's probability, the boosted one's verdict."""
         found = [(judge.predict(X) == codes).astype(float) for judge in self.fitted[name]]
         linear = self.fitted[name][0]
         found[0] = (linear.predict_proba(X) * (linear.classes_ == codes[:, None])).sum(1)

@@ -171,9 +171,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
     flow_ : torch.nn.Module
         The fitted invertible module, in float64.
     counterfactual_map_ : CounterfactualMap
-        Only with ``counterfactual_map="trained"``: the map, its ``gains``, whether training ``improved`` on the closed
-        form, and the ``scores`` by variable that held-out judges gave: expected flip rate, consistency, relative
-        distance.
+        Only with ``counterfactual_map="trained"``. Its ``maps`` hold for every variable the ``kind`` of map that was
+        chosen, its ``gain`` and the ``scores`` that held-out judges gave: expected flip rate, consistency, distance.
     encoding_ : Encoding
         The fitted encoder and the decoder.
     n_iter_ : int
