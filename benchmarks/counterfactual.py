@@ -1,7 +1,7 @@
 """Counterfactuals: ours and simpler moves, judged on rows that none of them saw by classifiers of other rows.
 
 Embeddings (MiniLM: decision prompts by gender and race, Reddit posts by who is mentioned, Adult rows as sentences by
-sex), Adult as a table, faces of a pretrained GAN and of a pretrained VAE, and simulated rows with known counterfactuals.
+sex), Adult as a table, faces of a pretrained GAN and of a pretrained VAE, and simulated rows of known truth.
 Every finished part (set, attribute, seed) is appended to `results/counterfactual.csv`; a killed run goes on where it
 stopped.
 

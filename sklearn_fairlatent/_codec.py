@@ -299,6 +299,15 @@ class TabularCodec(TransformerMixin, BaseEstimator):
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} encodes to {self._n_encoded}. Pass "
                 "rows as transform returns them."
             )
+        X = self._decode(Z, index)
+        if self.repair is None:
+            return X
+        # Taken before the call, which may change the table itself.
+        form = type(X), X.shape, getattr(X, "index", None)
+        return self._format.restore(self.repair(X), *form)
+
+    def _decode(self, Z, index=None):
+        """Return the table of encoded rows before it is repaired."""
         numeric, categorical = _split_columns(self._columns)
         decoded: list = [None] * len(self._columns)
         if numeric:
@@ -310,12 +319,7 @@ class TabularCodec(TransformerMixin, BaseEstimator):
                 decoded[column.position] = column.decode(numbers[:, j], Z[:, indicator] if column.has_missing else None)
         for column in categorical:
             decoded[column.position] = column.decode(Z[:, self.feature_groups_[column.label]])
-        X = self._format.write(decoded, index)
-        if self.repair is None:
-            return X
-        # Taken before the call, which may change the table itself.
-        form = type(X), X.shape, getattr(X, "index", None)
-        return self._format.restore(self.repair(X), *form)
+        return self._format.write(decoded, index)
 
     def get_feature_names_out(self, input_features=None):
         """Names of the encoded columns.

@@ -46,8 +46,9 @@ def linear_blocks(X, variables, codes, readouts):
     """Directions that move one variable's discriminant score and hold those of the others.
 
     With the discriminants of all variables (differences of means within the others' groups, through the shrunk
-    covariance within groups) as the columns of ``W``, a column of ``V`` is the least move that changes one score by 1 and
-    the others by 0, and that no further readout of another variable sees. The rest of the coordinates are those orthogonal to ``W``.
+    covariance within groups) as the columns of ``W``, a column of ``V`` is the least move that changes one score by 1
+    and the others by 0, and that no further readout of another variable sees. The rest of the coordinates are those
+    orthogonal to ``W``.
 
     Parameters
     ----------

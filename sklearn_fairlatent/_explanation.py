@@ -44,7 +44,18 @@ class Explanation:
     n_samples: int
 
     def changed(self, name):
-        """Share of rows whose decision changes when the block ``name`` moves."""
+        """Share of rows whose decision changes when a block moves.
+
+        Parameters
+        ----------
+        name : str
+            A block: the label's name, an attribute's, or "residual".
+
+        Returns
+        -------
+        float
+            In [0, 1]; NaN for a regressor.
+        """
         return float(self.blocks.loc[name, "changed"])
 
     def __str__(self):

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import narwhals as nw
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,6 +31,7 @@ class MovingMixin:
     _neutral: np.ndarray
     counterfactual_map_: Any
     _fixed: np.ndarray
+    _immutable: list
     _read_rows: Any
     _own_names: Any
     _give_back: Any
@@ -206,7 +208,8 @@ class MovingMixin:
             return E
         if output == "latent":
             return self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
-        return _with_originals(self._give_back(E, like=move.X, own=move.own), move.X, (move.E == E).all(1), self)
+        rows = self._give_back(E, like=move.X, own=move.own)
+        return _restored(rows, move.X, (move.E == E).all(1), self)
 
     def _neutral_rows(self, X):
         """X with what is in none of the blocks at its average."""
@@ -299,7 +302,7 @@ class _Move:
     def _valid(self, E, fair):
         """Rows as decoding and encoding give them; columns that may not move keep their exact value."""
         codec = self.codec
-        valid = np.asarray(codec.transform(codec.inverse_transform(E)), dtype=E.dtype)
+        valid = np.asarray(codec.transform(codec._decode(E)), dtype=E.dtype)
         valid[:, fair._fixed] = self.E[self.moved][:, fair._fixed]
         return valid
 
@@ -313,16 +316,32 @@ def _check_output(output):
         raise ValueError(f"output={output!r}: expected one of {list(OUTPUTS)}.")
 
 
-def _with_originals(rows, X, unmoved, fair):
-    """``rows`` with those that did not move as they are in ``X``, whatever the decoder loses."""
-    if not unmoved.any() or fair.sensitive_columns:
-        return rows
-    frame = as_frame(rows)
-    if frame is None:
-        given = np.asarray(X) if as_frame(X) is None else None
-        if given is None or given.shape != np.shape(rows):
+def _restored(rows, X, unmoved, fair):
+    """``rows`` with unmoved rows and immutable columns as they are in ``X``, whatever the decoder loses or repairs."""
+    frame, given = as_frame(rows), as_frame(X)
+    own = set(fair._own_names())
+    if frame is not None and given is not None:
+        names = [name for name in frame.columns if name not in own]
+        if not set(names) <= set(given.columns):
             return rows
+        columns = []
+        for position, name in enumerate(names):
+            kept = np.ones(len(unmoved), dtype=bool) if position in fair._immutable else unmoved
+            if kept.any():
+                columns.append(_mixed(given.get_column(name), frame.get_column(name), kept))
+        return frame.with_columns(*columns).to_native() if columns else rows
+    if frame is None and given is None and not own and np.shape(X) == np.shape(rows):
         out = np.array(rows, copy=True)
-        out[unmoved] = given[unmoved]
+        out[unmoved] = np.asarray(X)[unmoved]
+        if fair._immutable:
+            out[:, fair._immutable] = np.asarray(X)[:, fair._immutable]
         return out
     return rows
+
+
+def _mixed(before, after, kept):
+    """The column ``after`` with the values of ``before`` where ``kept``."""
+    if kept.all() and before.dtype == after.dtype:
+        return before
+    mask = nw.new_series(after.name, kept, backend=nw.get_native_namespace(after))
+    return before.zip_with(mask, after)

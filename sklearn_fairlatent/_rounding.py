@@ -78,43 +78,43 @@ def rounding_of(encoder, E):
     return Rounding(one_hot, indicators, low, high, list(codec.feature_groups_.values()))
 
 
-def encoded_positions(encoder, names, X):
-    """Encoded columns of the columns ``names`` (names or positions) of X.
-
-    Parameters
-    ----------
-    encoder : fitted encoder or None
-    names : list of str or int
-    X : frame or array
-        What the encoder was fitted on.
-
-    Returns
-    -------
-    ndarray of int
+def column_positions(names, X):
+    """Positions of the immutable columns ``names`` (names or positions) of X, sorted.
 
     Raises
     ------
     ValueError
-        If a name is not a column, or the encoder does not say which columns it makes of one.
+        If a name is not a column.
     """
     labels = column_names(X)
-    positions = []
+    positions = set()
     for name in names:
         if name in labels:
-            positions.append(labels.index(name))
+            positions.add(labels.index(name))
         elif isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= name < len(labels):
-            positions.append(int(name))
+            positions.add(int(name))
         else:
             raise ValueError(
                 f"immutable_features: {name!r} is not a column of X beside the sensitive ones, which are {labels}."
             )
+    return sorted(positions)
+
+
+def encoded_positions(encoder, positions):
+    """Encoded columns of the columns of X at ``positions``, an ndarray of int.
+
+    Raises
+    ------
+    ValueError
+        If the encoder does not say which columns it makes of one.
+    """
     if encoder is None:
-        return np.array(sorted(set(positions)), dtype=int)
+        return np.array(positions, dtype=int)
     codec = codec_of(encoder)
     if codec is None:
         raise ValueError(
-            f"immutable_features={names}: encoder={type(encoder).__name__} does not say which of its columns belong to "
+            f"immutable_features: encoder={type(encoder).__name__} does not say which of its columns belong to "
             "a column of X. Use encoder=TabularCodec() or encoder=None, or leave immutable_features out."
         )
     slices = list(codec.feature_groups_.values())
-    return np.concatenate([np.arange(slices[k].start, slices[k].stop) for k in sorted(set(positions))])
+    return np.concatenate([np.arange(slices[k].start, slices[k].stop) for k in positions])

@@ -28,7 +28,7 @@ from ._latent import LatentLayout, linear_information, linear_scores, linear_sta
 from ._moving import MovingMixin
 from ._objective import describe_task, exchange_rate
 from ._parameters import check_parameters
-from ._rounding import encoded_positions, rounding_of
+from ._rounding import column_positions, encoded_positions, rounding_of
 from ._rows import FLOATS, RowsMixin
 from ._training import Schedule, chance_auc, chance_utility, least_utility, reproducible, train
 
@@ -55,6 +55,7 @@ PRIVATE_STATE = (
     "_peak_dependence",
     "_peak_utility",
     "_exchange_rate",
+    "_immutable",
     "_fixed",
 )
 
@@ -146,8 +147,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         the rows it joins. It is kept where held-out rows and judges of their own find it better than the closed
         form it starts from. Takes one to three minutes.
     immutable_features : list of str or int, default=None
-        Columns of X, by name or position, that no counterfactual changes. With ``encoder=None`` or a
-        :class:`TabularCodec`.
+        Columns of X, by name or position among those that are not sensitive, that no counterfactual changes, whatever
+        a decoder loses or repairs. With ``encoder=None`` or a :class:`TabularCodec`.
 
     Attributes
     ----------
@@ -373,9 +374,10 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
                 seed,
             )
             self._summarise(E, target, label, variables, attributes, sample_rows(train_rows, SUMMARY_ROWS, rng))
-            self._fixed = np.zeros(0, dtype=int)
+            self._immutable, self._fixed = [], np.zeros(0, dtype=int)
             if self.immutable_features is not None:
-                self._fixed = encoded_positions(self.encoding_.encoder, self.immutable_features, X)
+                self._immutable = column_positions(self.immutable_features, X)
+                self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
             if self.counterfactual_map == "trained":
                 self._fit_counterfactual_map(E, target, label, variables, attributes, seed)
         self._target, self._variables = target, variables
