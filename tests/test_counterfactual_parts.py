@@ -59,10 +59,10 @@ def problems(draw):
 
 
 @settings(max_examples=40)
-@given(problems(), st.sampled_from(["score", "means"]))
-def test_a_block_moves_its_own_score_and_no_other(problem, along):
+@given(problems())
+def test_a_block_moves_its_own_score_and_no_other(problem):
     variables, codes, X = problem
-    blocks = linear_blocks(X, variables, codes, {}, along)
+    blocks = linear_blocks(X, variables, codes, {})
     assert_allclose(blocks.matrix @ blocks.inverse, np.eye(X.shape[1]), atol=1e-8)
     coordinates = (X - blocks.mean) / blocks.scale @ blocks.inverse.T
     for variable, code in zip(variables, codes.T, strict=True):
@@ -83,12 +83,12 @@ def test_a_block_moves_its_own_score_and_no_other(problem, along):
 
 
 @settings(max_examples=30)
-@given(problems(), st.sampled_from(["score", "means"]))
-def test_the_closed_form_does_not_depend_on_units(problem, along):
+@given(problems())
+def test_the_closed_form_does_not_depend_on_units(problem):
     variables, codes, X = problem
     unit = 10.0 ** np.linspace(-2, 2, X.shape[1])
-    first = linear_blocks(X, variables, codes, {}, along)
-    second = linear_blocks(X * unit, variables, codes, {}, along)
+    first = linear_blocks(X, variables, codes, {})
+    second = linear_blocks(X * unit, variables, codes, {})
     n_blocks = sum(variable.width for variable in variables)
     moves = [(blocks.matrix * blocks.scale[:, None])[:, :n_blocks] for blocks in (first, second)]
     assert_allclose(moves[1], moves[0] * unit[:, None], rtol=1e-6, atol=1e-9 * np.abs(moves[1]).max())
@@ -102,12 +102,11 @@ def _two_ties(d=40, n=600):
     return [TWO, THREE], codes, _rows([TWO, THREE], codes, d, rng)
 
 
-@pytest.mark.parametrize("along", ["score", "means"])
-def test_readouts_of_other_variables_do_not_see_a_move(along):
+def test_readouts_of_other_variables_do_not_see_a_move():
     variables, codes, X = _two_ties()
     rng = np.random.default_rng(1)
     readouts = {"two": rng.normal(size=(40, 2)), "three": rng.normal(size=(40, 2))}
-    held, free = (linear_blocks(X, variables, codes, known, along) for known in (readouts, {}))
+    held, free = (linear_blocks(X, variables, codes, known) for known in (readouts, {}))
 
     def seen(blocks, name, other):
         move = blocks.matrix[:, blocks.columns[name]] * blocks.scale[:, None]
@@ -119,16 +118,21 @@ def test_readouts_of_other_variables_do_not_see_a_move(along):
         assert seen(held, name, name) > 0.02
 
 
-def test_along_the_means_lies_nearer_to_the_shift_of_the_means():
+def test_a_move_goes_where_its_own_group_lies_and_not_where_the_label_does():
     variables, codes, X = _two_ties()
+    blocks = linear_blocks(X, variables, codes, {})
+    step = np.diff(blocks.positions["two"], axis=0)[0] @ blocks.matrix[:, blocks.columns["two"]].T * blocks.scale
+
+    def cosine(direction):
+        return step @ direction / np.linalg.norm(step) / np.linalg.norm(direction)
+
+    own, label = (
+        X[(codes == there).all(1)].mean(0) - X[(codes == here).all(1)].mean(0)
+        for there, here in (([1, 1], [0, 1]), ([1, 2], [1, 0]))
+    )
     shift = X[codes[:, 0] == 1].mean(0) - X[codes[:, 0] == 0].mean(0)
-
-    def cosine(along):
-        blocks = linear_blocks(X, variables, codes, {}, along)
-        move = (blocks.matrix * blocks.scale[:, None])[:, 0]
-        return move @ shift / np.linalg.norm(move) / np.linalg.norm(shift)
-
-    assert 0.3 < cosine("score") < cosine("means") < 1
+    assert cosine(own) > 0.5
+    assert abs(cosine(label)) < 0.4 * shift @ label / np.linalg.norm(shift) / np.linalg.norm(label)
 
 
 def test_rows_without_a_code_count_as_average():
@@ -136,11 +140,11 @@ def test_rows_without_a_code_count_as_average():
     rng = np.random.default_rng(2)
     gaps = codes.copy()
     gaps[rng.random(codes.shape) < 0.2] = np.nan
-    blocks = linear_blocks(X, variables, gaps, {}, "score")
-    full = linear_blocks(X, variables, codes, {}, "score")
+    blocks = linear_blocks(X, variables, gaps, {})
+    full = linear_blocks(X, variables, codes, {})
     assert np.isfinite(blocks.matrix).all()
     cosine = blocks.matrix[:, 0] @ full.matrix[:, 0]
-    assert cosine > 0.9 * np.linalg.norm(blocks.matrix[:, 0]) * np.linalg.norm(full.matrix[:, 0])
+    assert cosine > 0.8 * np.linalg.norm(blocks.matrix[:, 0]) * np.linalg.norm(full.matrix[:, 0])
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
@@ -148,7 +152,7 @@ def test_variables_share_what_columns_there_are(d):
     rng = np.random.default_rng(0)
     variables = VARIABLES["all"]
     codes = _codes(variables, 100, rng)
-    blocks = linear_blocks(_rows(variables, codes, d, rng), variables, codes, {}, "score")
+    blocks = linear_blocks(_rows(variables, codes, d, rng), variables, codes, {})
     widths = [blocks.columns[v.name].stop - blocks.columns[v.name].start for v in variables]
     assert widths == {1: [1, 0, 0], 2: [1, 1, 0], 3: [1, 2, 0]}[d]
     assert_allclose(blocks.matrix @ blocks.inverse, np.eye(d), atol=1e-8)
@@ -156,7 +160,7 @@ def test_variables_share_what_columns_there_are(d):
 
 def test_columns_that_repeat_each_other_leave_the_map_invertible():
     variables, codes, X = _two_ties(8)
-    blocks = linear_blocks(np.column_stack([X, X[:, :3]]), variables, codes, {}, "score")
+    blocks = linear_blocks(np.column_stack([X, X[:, :3]]), variables, codes, {})
     assert np.linalg.cond(blocks.matrix) < 1e4
 
 
@@ -183,8 +187,7 @@ def flows(draw):
     """A flow with couplings that bend, and rows on and far off the data."""
     variables, codes, X = draw(problems())
     n_context, n_layers = draw(st.integers(0, 3)), draw(st.integers(1, 5))
-    along = draw(st.sampled_from(["score", "means"]))
-    start = linear_blocks(X, variables, codes, {}, along)
+    start = linear_blocks(X, variables, codes, {})
     flow = BlockFlow(start, n_context, n_layers=n_layers, hidden_size=8).double()
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     rows = X[:20] + draw(st.sampled_from([0.0, 1.0, 30.0])) * rng.normal(size=(20, X.shape[1])) * X.std(0)
@@ -236,7 +239,7 @@ def test_any_detour_ends_at_the_same_place(drawn, seed):
 
 def test_a_flow_starts_as_the_closed_form():
     variables, codes, X = _two_ties(8)
-    start = linear_blocks(X, variables, codes, {}, "score")
+    start = linear_blocks(X, variables, codes, {})
     flow = BlockFlow(start, 2, n_layers=4, hidden_size=8).double()
     expected = (X - start.mean) / start.scale @ start.inverse.T
     with torch.inference_mode():
@@ -248,7 +251,7 @@ def test_a_flow_starts_as_the_closed_form():
 
 def test_context_changes_the_map_and_no_context_means_none():
     variables, codes, X = _two_ties(8)
-    start = linear_blocks(X, variables, codes, {}, "score")
+    start = linear_blocks(X, variables, codes, {})
     flow = _bend(BlockFlow(start, 1, n_layers=3, hidden_size=8).double(), 0)
     x = torch.as_tensor(X)
     with torch.inference_mode():
@@ -259,7 +262,7 @@ def test_context_changes_the_map_and_no_context_means_none():
 def test_a_single_column_has_no_couplings():
     codes = np.repeat([0.0, 1.0], 20)[:, None]
     X = codes + 0.1 * np.random.default_rng(0).normal(size=(40, 1))
-    flow = BlockFlow(linear_blocks(X, [TWO], codes, {}, "score"), n_layers=4).double()
+    flow = BlockFlow(linear_blocks(X, [TWO], codes, {}), n_layers=4).double()
     assert len(flow.couplings) == 0
     x = torch.as_tensor(X)
     shift = flow.shift("two", torch.zeros(40), torch.ones(40))
@@ -271,7 +274,7 @@ def test_a_single_column_has_no_couplings():
 def test_part_of_the_way_and_the_columns_that_stay():
     variables, codes, X = _two_ties(8)
     movable, context = np.array([0, 1, 2, 4, 5, 7]), np.array([3, 6])
-    start = linear_blocks(X[:, movable], variables, codes, {}, "score")
+    start = linear_blocks(X[:, movable], variables, codes, {})
     flow = _bend(BlockFlow(start, 2, n_layers=3, hidden_size=8).double(), 1)
     found = CounterfactualMap({"two": VariableMap(flow, "trained", 1.5)}, None, movable, context)
     moves = [("two", codes[:, 0], 1 - codes[:, 0])]
@@ -286,9 +289,9 @@ def test_part_of_the_way_and_the_columns_that_stay():
 def test_the_rest_is_set_to_its_mean_and_the_blocks_are_kept():
     variables, codes, X = _two_ties(8)
     movable, context = np.array([0, 1, 2, 4, 5, 7]), np.array([3, 6])
-    start = linear_blocks(X[:, movable], variables, codes, {}, "score")
+    start = linear_blocks(X[:, movable], variables, codes, {})
     flow = BlockFlow(start, 2, n_layers=3, hidden_size=8).double()
-    found = CounterfactualMap({"two": VariableMap(flow, "score")}, None, movable, context)
+    found = CounterfactualMap({"two": VariableMap(flow, "closed form")}, None, movable, context)
     neutral = found.neutral_rest(X)
     before, after = ((rows[:, movable] - start.mean) / start.scale @ start.inverse.T for rows in (X, neutral))
     assert_allclose(after[:, 3:], 0, atol=1e-9)
@@ -300,10 +303,10 @@ def test_the_rest_is_set_to_its_mean_and_the_blocks_are_kept():
 def test_closed_forms_move_several_variables_in_any_order():
     variables, codes, X = _two_ties(8)
     flows = {
-        name: BlockFlow(linear_blocks(X, variables, codes, {}, along), hidden_size=8).double()
-        for name, along in (("two", "score"), ("three", "means"))
+        name: BlockFlow(linear_blocks(X, variables, codes, known), hidden_size=8).double()
+        for name, known in (("two", {}), ("three", {"two": np.eye(8)[:, :1]}))
     }
-    maps = {name: VariableMap(flow, "score", 1.3) for name, flow in flows.items()}
+    maps = {name: VariableMap(flow, "closed form", 1.3) for name, flow in flows.items()}
     found = CounterfactualMap(maps, None, np.arange(8), np.zeros(0, dtype=int))
     moves = [("two", codes[:, 0], 1 - codes[:, 0]), ("three", codes[:, 1], (codes[:, 1] + 1) % 3)]
     there = found.move(X, moves)
@@ -426,10 +429,10 @@ def test_a_map_with_partners_goes_straight_to_the_twin():
     X, codes = _twins(100)
     table = np.full((200, 2), -1)
     table[:100, 1], table[100:, 0] = np.arange(100, 200), np.arange(100)
-    flow = BlockFlow(linear_blocks(X, [_variable(2)], codes[:, None], {}, "means"), hidden_size=8).double()
+    flow = BlockFlow(linear_blocks(X, [_variable(2)], codes[:, None], {}), hidden_size=8).double()
     plain, partnered = (
         CounterfactualMap({"g": found}, None, np.arange(6), np.zeros(0, dtype=int))
-        for found in (VariableMap(flow, "means"), VariableMap(PartnerMap.fit(X, table), "partners"))
+        for found in (VariableMap(flow, "closed form"), VariableMap(PartnerMap.fit(X, table), "partners"))
     )
     moves = [("g", codes, 1 - codes)]
     twins = np.r_[X[100:], X[:100]]
@@ -558,7 +561,7 @@ def test_training_lowers_the_loss_of_the_map():
         patch.setattr(counterfactual_map, "N_STEPS", 160)
         patch.setattr(counterfactual_map, "LEARNING_RATE", 1e-2)
         panel = fit_panel(X, variables, codes, device="cpu", generator=generator, rng=rng)
-        start = linear_blocks(X, variables, codes, {}, "score")
+        start = linear_blocks(X, variables, codes, {})
         flow = BlockFlow(start, n_layers=3, hidden_size=32).double()
         candidate = VariableMap(flow, "trained")
         found = CounterfactualMap({"two": candidate}, panel, np.arange(4), np.zeros(0, dtype=int))
@@ -867,6 +870,25 @@ def test_of_several_moves_the_first_that_does_is_taken_for_every_row():
     revised = Revision(panel, COLUMNS).revise(X, [short, long], {"sex": np.ones(2)})
     # The longer move disturbs the label more; only the second row needs it.
     assert_allclose(revised[:, 0], [0.8, 1.0])
+
+
+def test_of_two_moves_that_do_the_one_that_disturbs_less_is_taken():
+    panel = _linear_panel({"sex": [1.0, 0, 0, 0, 0], "label": [0.3, 0, 0, 0, 1.0]})
+    X = np.full((3, 5), -1.0)
+    near, far = X.copy(), X.copy()
+    near[:, 0], far[:, 0] = 1.0, 3.0
+    for candidates in ([near, far], [far, near]):
+        assert_array_equal(Revision(panel, COLUMNS).revise(X, candidates, {"sex": np.ones(3)}), near)
+
+
+def test_a_column_that_hardly_helps_is_not_changed():
+    panel = _linear_panel({"sex": [1.0, 0.2, 0, 0, 0]})
+    X, moved = np.zeros((2, 5)), np.zeros((2, 5))
+    # The first column falls short of a margin of half a nat by next to nothing, or by a tenth.
+    X[:, 0], moved[:, 0] = -1.0, [0.495, 0.4]
+    moved[:, 1] = 1.0
+    revised = Revision(panel, COLUMNS).revise(X, [moved], {"sex": np.ones(2)})
+    assert_array_equal(_changed(revised, X)[:, :2], [[True, False], [True, True]])
 
 
 def test_rows_are_revised_one_by_one(monkeypatch):
