@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -185,8 +186,12 @@ class BlockFlow(nn.Module):
     matrix: torch.Tensor
     inverse_matrix: torch.Tensor
 
-    def __init__(self, start, n_context=0, *, n_layers=4, hidden_size=64):
+    def __init__(
+        self, start, n_context=0, *, context_mean: Any = 0.0, context_scale: Any = 1.0, n_layers=4, hidden_size=64
+    ):
         super().__init__()
+        self.register_buffer("context_mean", torch.as_tensor(context_mean, dtype=torch.float64))
+        self.register_buffer("context_scale", torch.as_tensor(context_scale, dtype=torch.float64))
         self.register_buffer("mean", torch.as_tensor(start.mean))
         self.register_buffer("matrix", torch.as_tensor(start.matrix * start.scale[:, None]))
         self.register_buffer("inverse_matrix", torch.as_tensor(start.inverse / start.scale))
@@ -202,15 +207,20 @@ class BlockFlow(nn.Module):
     def forward(self, x, context=None):
         """Latents of the rows ``x``, both of shape (n, n_features)."""
         z = (x - self.mean) @ self.inverse_matrix.T
+        context = self._standardised(context)
         for coupling in self.couplings:
             z = coupling(context)(z)
         return z
 
     def inverse(self, z, context=None):
         """Rows whose latents are ``z``."""
+        context = self._standardised(context)
         for coupling in reversed(self.couplings):
             z = coupling(context).inv(z)
         return z @ self.matrix.T + self.mean
+
+    def _standardised(self, context):
+        return None if context is None else (context - self.context_mean) / self.context_scale
 
     def positions_of(self, name):
         """Where the groups of a variable lie in its block, or its slope."""

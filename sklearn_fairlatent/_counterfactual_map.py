@@ -9,7 +9,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import nn
 
-from ._counterfactual_flow import BlockFlow, column_scale, linear_blocks
+from ._counterfactual_flow import BlockFlow, _design, column_scale, linear_blocks
 from ._counterfactual_rows import MoveRows, partners_of
 from ._latent import row_chunks, sample_rows
 from ._partner_map import PartnerMap
@@ -241,15 +241,27 @@ def fit_counterfactual_map(
     live = live_columns(X)
     movable = np.setdiff1d(np.flatnonzero(live), fixed)
     context = np.intersect1d(np.flatnonzero(live), fixed)
+    if len(fixed) and len(movable) < len(variables):
+        raise ValueError(
+            f"immutable_features leaves {len(movable)} encoded column(s) that vary, too few to move "
+            f"{[variable.name for variable in variables]}. Leave some columns out of immutable_features."
+        )
     panel = fit_panel(X, variables, told, device=device, generator=generator, rng=rng)
     readouts = {name: weights[movable] for name, weights in panel.linear_weights().items()}
     scale = np.ones(X.shape[1])
-    scale[movable] = column_scale(X[:, movable])
+    scale[live] = column_scale(X[:, live])
     partners = partners_of(X / scale, variables, told, rng)
     bench = _Bench(np.asarray(E[held_out], dtype=np.float64), codes[held_out], X, told, variables, scale, rounding, rng)
     found = CounterfactualMap({}, panel, movable, context)
     start = linear_blocks(X[:, movable], variables, told, readouts)
-    flow = BlockFlow(start, len(context), n_layers=n_layers, hidden_size=hidden_size).double()
+    flow = BlockFlow(
+        start,
+        len(context),
+        context_mean=X[:, context].mean(0),
+        context_scale=scale[context],
+        n_layers=n_layers,
+        hidden_size=hidden_size,
+    ).double()
     for k, variable in enumerate(variables):
         candidates = [VariableMap(flow, "closed form")]
         if variable.name in partners and not len(context):
@@ -282,6 +294,9 @@ def _split(X, rows, variables, codes, rng):
     """Training and held-out rows; where rows are versions of each other, whole clusters of them stay together."""
     n_clusters = min(N_CLUSTERS, len(rows) // 10)
     scaled = (X - X.mean(0)) / column_scale(X)
+    # Versions of a row differ by where their groups lie.
+    design = np.column_stack([np.ones(len(rows)), *(_design(v, c) for v, c in zip(variables, codes.T, strict=True))])
+    scaled = scaled - design @ np.linalg.lstsq(design, scaled, rcond=None)[0]
     some = rng.permutation(len(rows))[:PARTNER_SAMPLE]
     if n_clusters < 4 or not partners_of(scaled[some], variables, codes[some], rng):
         order = rng.permutation(len(rows))

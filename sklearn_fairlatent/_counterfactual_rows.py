@@ -87,8 +87,8 @@ def partners_of(X, variables, codes, rng):
     """For every row its partner in each other group: the optimal assignment after the groups' means are aligned.
 
     Where rows are versions of each other (the same sentence about another person) partners are true counterfactuals.
-    How much they tell is one less the mean squared distance of partners over that of an assignment between two
-    halves of one group: nothing unless a row lies nearer to its partner than to the nearest rows of its own group.
+    How much they tell is one less the mean squared distance of partners over that of an assignment of as many rows to
+    as many others of their own group: nothing unless a row lies nearer to its partner than to the nearest of its own.
 
     Returns
     -------
@@ -103,24 +103,29 @@ def partners_of(X, variables, codes, rng):
         table = np.full((len(X), variable.n_groups), -1)
         across, within = [], []
         for g, own in enumerate(members):
-            half = len(own) // 2
-            if half:
-                within.append(_assign(X, own[:half], own[half:])[2])
             for h in range(g):
-                if half and len(members[h]):
+                fewer, more = sorted((own, members[h]), key=len)
+                if len(fewer) and len(more) > 1:
                     rows, others, distance = _assign(X, own, members[h])
                     table[rows, h], table[others, g] = others, rows
                     across.append(distance)
-        if across and within:
+                    # As many rows and as many to choose from: the more there are, the nearer is the nearest.
+                    within.append(_assign(X, more[: len(fewer)], more, distinct=True)[2])
+        if across:
             share = float(np.clip(1 - np.mean(across) / max(np.mean(within), 1e-12), 0, 1))
             if share > LEAST_SHARE:
                 found[variable.name] = table, share
     return found
 
 
-def _assign(X, rows, others):
-    """The pairs of the cheapest assignment between two sets of rows, and their mean squared distance."""
+def _assign(X, rows, others, distinct=False):
+    """The pairs of the cheapest assignment between two sets of rows, and their mean squared distance.
+
+    With ``distinct``, ``others`` begins with ``rows``, and none is assigned to itself.
+    """
     left, right = X[rows] - X[rows].mean(0), X[others] - X[others].mean(0)
     squared = cdist(left, right, "sqeuclidean")
+    if distinct:
+        np.fill_diagonal(squared, np.inf)
     first, second = linear_sum_assignment(squared)
     return rows[first], others[second], squared[first, second].mean()

@@ -53,7 +53,9 @@ class MovingMixin:
         ----------
         X : array-like of shape (n_samples, n_features)
         attr : str or list of str
-            A sensitive attribute, or the label by its name or as "target", or several of them.
+            A sensitive attribute, or the label by its name or as "target", or several of them. With
+            ``counterfactual_map="trained"`` several move one after the other in this order, and the way back
+            takes the reverse order.
         value : object, array-like of shape (n_samples,), or dict, default=None
             The wanted value, one for all rows or one per row; a dict by name for several attributes. None: the other
             one of two groups; with more groups or a continuous variable it must be given.
@@ -128,15 +130,12 @@ class MovingMixin:
             raise ValueError(f"n_steps={n_steps!r}: expected an integer >= 1.")
         move = self._prepare(X, attr, value, sensitive_features)
         last = move.end(self)
-        # A column that the whole way leaves as it is stays on the way, too.
-        columns = [slice(k, k + 1) for k in range(last.shape[1])] if move.codec is None else _slices(move.codec)
-        between = []
-        for step in range(1, n_steps):
-            rows = move.part(self, step / n_steps)
-            for part in columns if move.codec is not None else []:
-                same = (last[:, part] == move.E[:, part]).all(1)
-                rows[same, part] = move.E[same, part]
-            between.append(rows)
+        shares = np.arange(1, n_steps) / n_steps
+        if move.codec is None:
+            between = [move.part(self, share) for share in shares]
+        else:
+            # Which part of which move a row of a table has become differs from row to row: straight to what it is.
+            between = [move.E + share * (last - move.E) for share in shares]
         own = dict(move.own)
         path = []
         for k, rows in enumerate([np.array(move.E), *between, last]):
@@ -209,13 +208,13 @@ class MovingMixin:
         if output == "latent":
             return self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
         rows = self._give_back(E, like=move.X, own=move.own)
-        return _restored(rows, move.X, (move.E == E).all(1), self)
+        return _restored(rows, move.X, move.kept(E), self)
 
     def _neutral_rows(self, X):
         """X with what is in none of the blocks at its average."""
         rows, own = self._read_rows(X, reset=False)
         E = self.encoding_.encode(rows)
-        if self.counterfactual_map == "trained":
+        if self.counterfactual_map == "trained" and self._block_maps:
             return self._give_back(self.counterfactual_map_.neutral_rest(E), like=X, own=own)
         L = self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
         rest = self.latent_layout_["residual"]
@@ -270,6 +269,13 @@ class _Move:
             return fair.counterfactual_map_.panel.read(self.E, name)
         return fair._block_maps[name].read(self.L[:, fair.latent_layout_[name]])
 
+    def kept(self, E):
+        """Which values of the rows X are still those of ``E``: (n, n_columns) of a table, else (n, 1)."""
+        same = self.E == E
+        if self.codec is None:
+            return same.all(1, keepdims=True)
+        return np.column_stack([same[:, part].all(1) for part in _slices(self.codec)])
+
     def part(self, fair, share):
         """Embeddings that went ``share`` of the way."""
         out, some = np.array(self.E, copy=True), self.moved
@@ -316,8 +322,14 @@ def _check_output(output):
         raise ValueError(f"output={output!r}: expected one of {list(OUTPUTS)}.")
 
 
-def _restored(rows, X, unmoved, fair):
-    """``rows`` with unmoved rows and immutable columns as they are in ``X``, whatever the decoder loses or repairs."""
+def _restored(rows, X, kept, fair):
+    """``rows`` with what did not move as it is in ``X``, whatever the decoder loses or repairs.
+
+    ``kept`` has a column for every column of a table, else one.
+    """
+    # The latents of a generator are no answers of it, even if it gives as many columns.
+    if fair.encoder is None and fair.decoder is not None:
+        return rows
     frame, given = as_frame(rows), as_frame(X)
     own = set(fair._own_names())
     if frame is not None and given is not None:
@@ -326,15 +338,18 @@ def _restored(rows, X, unmoved, fair):
             return rows
         columns = []
         for position, name in enumerate(names):
-            kept = np.ones(len(unmoved), dtype=bool) if position in fair._immutable else unmoved
-            if kept.any():
-                columns.append(_mixed(given.get_column(name), frame.get_column(name), kept))
+            stays = kept[:, position if kept.shape[1] > 1 else 0] | (position in fair._immutable)
+            if stays.any():
+                columns.append(_mixed(given.get_column(name), frame.get_column(name), stays))
         return frame.with_columns(*columns).to_native() if columns else rows
     if frame is None and given is None and not own and np.shape(X) == np.shape(rows):
-        out = np.array(rows, copy=True)
-        out[unmoved] = np.asarray(X)[unmoved]
+        X, out = np.asarray(X), np.array(rows, copy=True)
+        unmoved = kept.all(1)
+        out[unmoved] = X[unmoved]
+        if kept.shape[1] > 1:
+            out[kept] = X[kept]
         if fair._immutable:
-            out[:, fair._immutable] = np.asarray(X)[:, fair._immutable]
+            out[:, fair._immutable] = X[:, fair._immutable]
         return out
     return rows
 
@@ -343,5 +358,8 @@ def _mixed(before, after, kept):
     """The column ``after`` with the values of ``before`` where ``kept``."""
     if kept.all() and before.dtype == after.dtype:
         return before
+    if before.dtype in (nw.Categorical, nw.Enum) and hasattr(before.to_native(), "astype"):
+        # pandas joins categories only if they are the same.
+        before = nw.from_native(before.to_native().astype(after.to_native().dtype), series_only=True)
     mask = nw.new_series(after.name, kept, backend=nw.get_native_namespace(after))
     return before.zip_with(mask, after)

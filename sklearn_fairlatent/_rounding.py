@@ -6,7 +6,6 @@ from sklearn.frozen import FrozenEstimator
 from torch import nn
 
 from ._codec import TabularCodec
-from ._encoding import column_names
 
 # Sharpness of the choice among one-hot columns that gives the gradient.
 TEMPERATURE = 0.1
@@ -78,15 +77,14 @@ def rounding_of(encoder, E):
     return Rounding(one_hot, indicators, low, high, list(codec.feature_groups_.values()))
 
 
-def column_positions(names, X):
-    """Positions of the immutable columns ``names`` (names or positions) of X, sorted.
+def column_positions(names, labels):
+    """Positions of the immutable columns ``names`` (names or positions) among ``labels``, sorted.
 
     Raises
     ------
     ValueError
         If a name is not a column.
     """
-    labels = column_names(X)
     positions = set()
     for name in names:
         if name in labels:

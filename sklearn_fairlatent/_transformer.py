@@ -21,7 +21,7 @@ from ._attributes import (
 from ._batches import split_rows
 from ._counterfactual import BlockMap
 from ._counterfactual_map import fit_counterfactual_map
-from ._encoding import Encoding
+from ._encoding import Encoding, as_frame, column_names
 from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
 from ._latent import LatentLayout, linear_information, linear_scores, linear_start, moments, row_chunks, sample_rows
@@ -334,6 +334,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
     def _fit(self, X, y, sensitive_features, before):
         check_parameters(self)
         index = getattr(X, "index", None)
+        given = X
         X, own = self._read_rows(X, reset=True)
         n_samples = len(X)
         target, label = self._read_label(y, n_samples)
@@ -376,7 +377,10 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             self._summarise(E, target, label, variables, attributes, sample_rows(train_rows, SUMMARY_ROWS, rng))
             self._immutable, self._fixed = [], np.zeros(0, dtype=int)
             if self.immutable_features is not None:
-                self._immutable = column_positions(self.immutable_features, X)
+                # Without an encoder a frame has become an array, which has no names.
+                labels = column_names(given) if as_frame(given) is not None else column_names(X)
+                labels = [name for name in labels if as_frame(given) is None or str(name) not in own]
+                self._immutable = column_positions(self.immutable_features, labels)
                 self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
             if self.counterfactual_map == "trained":
                 self._fit_counterfactual_map(E, target, label, variables, attributes, seed)

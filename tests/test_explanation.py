@@ -330,7 +330,7 @@ def test_a_mixed_table_and_a_trained_map(data):
 @pytest.mark.filterwarnings("ignore::sklearn_fairlatent.MissingSensitiveWarning")
 @pytest.mark.parametrize(
     "mode",
-    ["latent", pytest.param("trained", marks=pytest.mark.xfail(reason="without a block there is no trained map"))],
+    ["latent", "trained"],
 )
 def test_without_any_block_the_residual_is_left(data, mode):
     X, _, _ = data
