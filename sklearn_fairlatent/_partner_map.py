@@ -6,7 +6,7 @@ import numpy as np
 
 # Ridge of the affine maps, in units of the mean variance of the rows: partners of few templates tell a shift well, and
 # how it differs from row to row roughly.
-RIDGE = 0.3
+RIDGE = 1.0
 # Fewer rows with a partner in every group than this tell no affine map.
 LEAST_PARTNERS = 20
 
