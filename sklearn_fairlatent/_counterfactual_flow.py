@@ -11,8 +11,10 @@ from torch import nn
 from zuko.flows.coupling import GeneralCouplingTransform
 from zuko.transforms import MonotonicAffineTransform
 
-# Lower bound of every slope: see _flow.MIN_SLOPE.
-MIN_SLOPE = 0.3
+from ._flow import MIN_SLOPE
+from ._flow import _start_at_zero as start_at_zero
+from ._readers import live_columns
+
 # How far the covariance within groups and labels is shrunk to a multiple of the identity before it is inverted: few
 # rows and many columns make directions that judges trained on other rows do not share (docs/design_notes.md).
 SHRINKAGE = 0.5
@@ -67,19 +69,16 @@ def linear_blocks(X, variables, codes, readouts):
     mean, scale = X.mean(0), column_scale(X)
     Z = (X - mean) / scale
     n, d = Z.shape
-    designs = [_design(variable, code) for variable, code in zip(variables, codes.T, strict=True)]
+    designs, effects, within = fitted_effects(Z, variables, codes)
     # Fewer columns than scores: the last ones share what is left, as in the layout of the latent.
     widths, left = [], d
     for design in designs:
         widths.append(min(design.shape[1], left))
         left -= widths[-1]
-    design = np.column_stack([np.ones(n), *designs])
-    effects = np.linalg.lstsq(design, Z, rcond=None)[0]
-    within = Z - design @ effects
     covariance = within.T @ within / n
     mean_variance = max(np.trace(covariance) / d, 1e-12)
     shrunk = (1 - SHRINKAGE) * covariance + SHRINKAGE * mean_variance * np.eye(d)
-    columns, axes, start, first = {}, [], 0, 1
+    columns, axes, start, first = {}, [], 0, 0
     for variable, own, width in zip(variables, designs, widths, strict=True):
         columns[variable.name] = slice(start, start + width)
         w = np.linalg.solve(shrunk, effects[first : first + width].T)
@@ -139,8 +138,25 @@ def column_scale(X):
     low, high = X.min(0), X.max(0)
     two_valued = ((low == X) | (high == X)).all(0)
     scale = np.where(two_valued, high - low, X.std(0))
-    # What hardly varies next to its size is rounding.
-    return np.where(scale > 1e-12 * np.maximum(1.0, np.abs(X.mean(0))), scale, 1.0)
+    return np.where(live_columns(X), scale, 1.0)
+
+
+def fitted_effects(Z, variables, codes):
+    """Least squares of the rows ``Z`` on all variables.
+
+    Returns
+    -------
+    designs : list of ndarray of shape (n, width)
+        Columns of every variable.
+    effects : ndarray of shape (n_columns, d)
+        Of these columns, side by side.
+    within : ndarray of shape (n, d)
+        What is left.
+    """
+    designs = [_design(variable, code) for variable, code in zip(variables, codes.T, strict=True)]
+    design = np.column_stack([np.ones(len(Z)), *designs])
+    coefficients = np.linalg.lstsq(design, Z, rcond=None)[0]
+    return designs, coefficients[1:], Z - design @ coefficients
 
 
 def _design(variable, code):
@@ -259,6 +275,5 @@ def _couplings(n_features, n_blocks, n_context, n_layers, hidden_size):
             univariate=partial(MonotonicAffineTransform, slope=MIN_SLOPE),
             hidden_features=(hidden_size, hidden_size),
         )
-        nn.init.zeros_(coupling.hyper[-1].weight)
-        nn.init.zeros_(coupling.hyper[-1].bias)
+        start_at_zero(coupling.hyper)
         yield coupling

@@ -9,7 +9,7 @@ import torch
 from sklearn.cluster import KMeans
 from torch import nn
 
-from ._counterfactual_flow import BlockFlow, _design, column_scale, linear_blocks
+from ._counterfactual_flow import BlockFlow, LinearBlocks, column_scale, fitted_effects, linear_blocks
 from ._counterfactual_rows import MoveRows, partners_of
 from ._latent import row_chunks, sample_rows
 from ._partner_map import PartnerMap
@@ -98,12 +98,15 @@ class CounterfactualMap:
         The readers.
     movable, context : ndarray of int
         Encoded columns that move, and those that a map looks at and leaves as they are.
+    start : LinearBlocks
+        The closed form of the movable columns.
     """
 
     maps: dict[str, VariableMap]
     panel: Panel
     movable: np.ndarray
     context: np.ndarray
+    start: LinearBlocks
 
     def move(self, E, moves, share=1.0):
         """Rows ``E`` after ``moves``, a list of (name, own codes, wanted codes) in this order, or part of the way."""
@@ -115,42 +118,37 @@ class CounterfactualMap:
 
     def neutral_rest(self, E):
         """Rows ``E`` with everything but the blocks of the closed form at its mean."""
-        out = np.array(E, dtype=np.float64)
-        start = next((found.flow for found in self.maps.values() if isinstance(found.flow, BlockFlow)), None)
-        if start is None:
-            return out
+        out, start = np.array(E, dtype=np.float64), self.start
         n_blocks = max(columns.stop for columns in start.columns.values())
-        mean, matrix, inverse = (part.cpu().numpy() for part in (start.mean, start.matrix, start.inverse_matrix))
-        z = (out[:, self.movable] - mean) @ inverse.T
+        z = (out[:, self.movable] - start.mean) / start.scale @ start.inverse.T
         z[:, n_blocks:] = 0.0
-        out[:, self.movable] = z @ matrix.T + mean
+        out[:, self.movable] = z @ start.matrix.T * start.scale + start.mean
         return out
 
 
 class MoveModel(nn.Module):
-    """Moves a batch and lets the readers read it before and after."""
+    """Moves the variable ``name`` of a batch and lets the readers read it before and after."""
 
     movable: torch.Tensor
     context: torch.Tensor
 
-    def __init__(self, flow, readers, rounding, movable, context):
+    def __init__(self, flow, name, readers, rounding, movable, context):
         super().__init__()
-        self.flow, self.readers, self.rounding = flow, readers, rounding
+        self.flow, self.name, self.readers, self.rounding = flow, name, readers, rounding
         self.register_buffer("movable", torch.as_tensor(movable))
         self.register_buffer("context", torch.as_tensor(context))
 
-    def forward(self, x, variable, own, wanted):
-        name = self.flow.names[int(variable[0])]
+    def forward(self, x, own, wanted):
         context = x[:, self.context] if len(self.context) else None
         z = self.flow(x[:, self.movable], context)
-        z = self.flow.place(z, name, self.flow.shift(name, own, wanted))
+        z = self.flow.place(z, self.name, self.flow.shift(self.name, own, wanted))
         moved = x.clone()
         moved[:, self.movable] = self.flow.inverse(z, context)
         if self.rounding is not None:
             moved = self.rounding(moved)
         with torch.no_grad():
             before = self.readers(x)
-        return {"name": name, "moved": moved, "before": before, "after": self.readers(moved)}
+        return {"name": self.name, "moved": moved, "before": before, "after": self.readers(moved)}
 
 
 class MoveLoss(nn.Module):
@@ -208,7 +206,7 @@ def _missed(scores, wanted):
 
 
 def fit_counterfactual_map(
-    E, variables, codes, rows, *, fixed, rounding, device, generator, rng, n_layers, hidden_size, trained=True
+    E, variables, codes, rows, *, fixed, rounding, device, generator, rng, n_layers, hidden_size
 ):
     """A map that moves the blocks of ``variables``, trained on some of ``rows`` and judged by others.
 
@@ -228,8 +226,6 @@ def fit_counterfactual_map(
     generator : torch.Generator
     rng : numpy RandomState
     n_layers, hidden_size : int
-    trained : bool
-        False: the closed form alone.
 
     Returns
     -------
@@ -252,8 +248,8 @@ def fit_counterfactual_map(
     scale[live] = column_scale(X[:, live])
     partners = partners_of(X / scale, variables, told, rng)
     bench = _Bench(np.asarray(E[held_out], dtype=np.float64), codes[held_out], X, told, variables, scale, rounding, rng)
-    found = CounterfactualMap({}, panel, movable, context)
     start = linear_blocks(X[:, movable], variables, told, readouts)
+    found = CounterfactualMap({}, panel, movable, context, start)
     flow = BlockFlow(
         start,
         len(context),
@@ -275,14 +271,14 @@ def fit_counterfactual_map(
             again = partners_of(X_all / scale, [variable], codes[everyone][:, [k]], rng)
             if variable.name in again:
                 best.flow = PartnerMap.fit(X_all[:, movable], again[variable.name][0]) or best.flow
-        elif trained:
+        else:
             candidate = VariableMap(copy.deepcopy(best.flow).cpu().requires_grad_(True), "trained")
             with torch.no_grad():
                 where = candidate.flow.positions_of(variable.name)
                 centre = where.mean(0) if len(where) > 1 else 0.0
                 where.copy_(centre + best.gain * (where - centre))
             dataset = MoveRows(X, told, variables, partners, rng, k)
-            _train(candidate, found, dataset, scale, rounding, device, generator)
+            _train(candidate, variable.name, found, dataset, scale, rounding, device, generator)
             best = bench.best_of(found, k, [best, candidate])
         if isinstance(best.flow, BlockFlow):
             best.flow.to(device).eval().requires_grad_(False)
@@ -293,10 +289,8 @@ def fit_counterfactual_map(
 def _split(X, rows, variables, codes, rng):
     """Training and held-out rows; where rows are versions of each other, whole clusters of them stay together."""
     n_clusters = min(N_CLUSTERS, len(rows) // 10)
-    scaled = (X - X.mean(0)) / column_scale(X)
     # Versions of a row differ by where their groups lie.
-    design = np.column_stack([np.ones(len(rows)), *(_design(v, c) for v, c in zip(variables, codes.T, strict=True))])
-    scaled = scaled - design @ np.linalg.lstsq(design, scaled, rcond=None)[0]
+    scaled = fitted_effects((X - X.mean(0)) / column_scale(X), variables, codes)[-1]
     some = rng.permutation(len(rows))[:PARTNER_SAMPLE]
     if n_clusters < 4 or not partners_of(scaled[some], variables, codes[some], rng):
         order = rng.permutation(len(rows))
@@ -314,16 +308,16 @@ def _split(X, rows, variables, codes, rng):
     return rows[~held_out], rows[held_out]
 
 
-def _train(candidate, found, dataset, scale, rounding, device, generator):
+def _train(candidate, name, found, dataset, scale, rounding, device, generator):
     """Train the flow of ``candidate`` in place, in float32."""
-    linear = {name: buffer.clone() for name, buffer in candidate.flow.named_buffers(recurse=False)}
+    linear = {key: buffer.clone() for key, buffer in candidate.flow.named_buffers(recurse=False)}
     readers = copy.deepcopy(found.panel.readers).to(device)
     with torch.no_grad():
         before = readers(torch.as_tensor(dataset.X, dtype=torch.float32, device=device))
     spreads = {
-        name: before[..., columns].std(1).mean(-1).clamp(min=0.1).cpu() for name, columns in readers.columns.items()
+        other: before[..., columns].std(1).mean(-1).clamp(min=0.1).cpu() for other, columns in readers.columns.items()
     }
-    model = MoveModel(candidate.flow.float(), readers, rounding, found.movable, found.context)
+    model = MoveModel(candidate.flow.float(), name, readers, rounding, found.movable, found.context)
     fit_steps(
         model,
         MoveLoss(readers.columns, spreads, scale, WEIGHTS if rounding is None else TABLE_WEIGHTS, generator),
@@ -336,8 +330,8 @@ def _train(candidate, found, dataset, scale, rounding, device, generator):
     )
     candidate.flow = model.flow.cpu().double()
     # Float32 rounded the fixed linear map, and its inverse no longer was one.
-    for name, exact in linear.items():
-        getattr(candidate.flow, name).copy_(exact)
+    for key, exact in linear.items():
+        getattr(candidate.flow, key).copy_(exact)
 
 
 class _Bench:

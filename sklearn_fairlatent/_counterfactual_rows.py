@@ -64,7 +64,6 @@ class MoveRows(torch.utils.data.Dataset):
             partner = table[positions, wanted.astype(int)]
         inputs = {
             "x": _float(self.X[positions]),
-            "variable": torch.full((len(positions),), k),
             "own": _float(own),
             "wanted": _float(wanted),
         }

@@ -67,16 +67,16 @@ def explain(fair, X, estimator, sensitive_features):
     """The tables of an :class:`Explanation`; ``fair`` is a fitted transformer."""
     predict, favoured = _prediction(estimator)
     score, decision = predict(X)
+    given = fair._read_given(X, sensitive_features)
     everyone = np.arange(len(score))
     blocks, groups = {}, []
     for name, block_map in fair._block_maps.items():
         variable = block_map.variable
-        probe = fair._prepare(X, name, _probe_value(variable), sensitive_features)
-        own = probe.current[name]
+        own = given.current(fair, name)
         changes, flips, rows = [], [], []
         for goal in _goals(variable, own):
-            there = fair.counterfactual(X, name, goal, sensitive_features=sensitive_features)
-            moved_score, moved_decision = predict(there)
+            move = fair._move(given, name, goal)
+            moved_score, moved_decision = predict(fair._answer(move, move.end(fair), "input"))
             some = everyone if variable.kind == "continuous" else np.flatnonzero(variable.encode(goal) != own)
             rows.append(some)
             changes.append((moved_score - score)[some])
@@ -89,7 +89,7 @@ def explain(fair, X, estimator, sensitive_features):
                 if here.any():
                     found = _summary(changes[here], flips[here], favoured)
                     groups.append({"attribute": name, "group": group, "n_samples": int((own == code).sum()), **found})
-    moved_score, moved_decision = predict(fair._neutral_rows(X))
+    moved_score, moved_decision = predict(fair._neutral_rows(given))
     blocks["residual"] = _summary(moved_score - score, (moved_decision != decision).astype(float), favoured)
     table = pd.DataFrame(groups, columns=["attribute", "group", "n_samples", *blocks["residual"]])
     return Explanation(
@@ -98,10 +98,6 @@ def explain(fair, X, estimator, sensitive_features):
         favoured,
         len(score),
     )
-
-
-def _probe_value(variable):
-    return variable.categories[0] if variable.kind == "groups" else variable.mean
 
 
 def _goals(variable, own):

@@ -24,7 +24,6 @@ class MovingMixin:
     # What it needs of the estimator.
     encoding_: Any
     latent_layout_: Any
-    counterfactual_map: str
     _target: Any
     _variables: list
     _block_maps: dict
@@ -90,7 +89,7 @@ class MovingMixin:
         (600, 16)
         """
         _check_output(output)
-        move = self._prepare(X, attr, value, sensitive_features)
+        move = self._move(self._read_given(X, sensitive_features), attr, value)
         return self._answer(move, move.end(self), output)
 
     def counterfactual_path(self, X, attr, value=None, *, n_steps=5, sensitive_features=None, output="input"):
@@ -128,19 +127,20 @@ class MovingMixin:
         _check_output(output)
         if not isinstance(n_steps, (int, np.integer)) or isinstance(n_steps, bool) or n_steps < 1:
             raise ValueError(f"n_steps={n_steps!r}: expected an integer >= 1.")
-        move = self._prepare(X, attr, value, sensitive_features)
+        move = self._move(self._read_given(X, sensitive_features), attr, value)
+        given = move.given
         last = move.end(self)
         shares = np.arange(1, n_steps) / n_steps
         if move.codec is None:
             between = [move.part(self, share) for share in shares]
         else:
             # Which part of which move a row of a table has become differs from row to row: straight to what it is.
-            between = [move.E + share * (last - move.E) for share in shares]
+            between = [given.E + share * (last - given.E) for share in shares]
         own = dict(move.own)
         path = []
-        for k, rows in enumerate([np.array(move.E), *between, last]):
+        for k, rows in enumerate([np.array(given.E), *between, last]):
             # Who a row is changes at the end of the way.
-            move.own = own if k == n_steps else move.own_before
+            move.own = own if k == n_steps else given.own
             path.append(self._answer(move, rows, output))
         return path
 
@@ -191,15 +191,17 @@ class MovingMixin:
 
     # ---------------------------------------------------------------- steps of it
 
-    def _prepare(self, X, attr, value, sensitive_features):
-        """Everything that a move of these rows needs."""
+    def _read_given(self, X, sensitive_features):
+        """What every move of these rows needs, read once."""
         check_is_fitted(self)
-        target_name = None if self._target is None else self._target.name
-        requested = requested_moves(attr, value, list(self._block_maps), target_name)
         rows, own = self._read_rows(X, reset=False)
-        codes = self._own_codes(own, sensitive_features, len(rows), getattr(X, "index", None))
-        E = self.encoding_.encode(rows)
-        return _Move(self, X, rows, own, codes, E, requested)
+        told = self._own_codes(own, sensitive_features, len(rows), getattr(X, "index", None))
+        return _Given(self, X, own, told, np.asarray(self.encoding_.encode(rows)))
+
+    def _move(self, given, attr, value):
+        """A question about the rows ``given``."""
+        target_name = None if self._target is None else self._target.name
+        return _Move(self, given, requested_moves(attr, value, list(self._block_maps), target_name))
 
     def _answer(self, move, E, output):
         """Embeddings ``E`` as what was asked for."""
@@ -207,19 +209,19 @@ class MovingMixin:
             return E
         if output == "latent":
             return self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
-        rows = self._give_back(E, like=move.X, own=move.own)
-        return _restored(rows, move.X, move.kept(E), self)
+        rows = self._give_back(E, like=move.given.X, own=move.own)
+        return _restored(rows, move.given.X, move.kept(E), self)
 
-    def _neutral_rows(self, X):
-        """X with what is in none of the blocks at its average."""
-        rows, own = self._read_rows(X, reset=False)
-        E = self.encoding_.encode(rows)
-        if self.counterfactual_map == "trained" and self._block_maps:
-            return self._give_back(self.counterfactual_map_.neutral_rest(E), like=X, own=own)
-        L = self._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
-        rest = self.latent_layout_["residual"]
-        L[:, rest] = self._neutral[rest]
-        return self._give_back(self._map(L, lambda flow, z: flow.inverse(z), E.shape[1]), like=X, own=own)
+    def _neutral_rows(self, given):
+        """The rows with what is in none of the blocks at its average."""
+        if given.trained:
+            E = self.counterfactual_map_.neutral_rest(given.E)
+        else:
+            rest = self.latent_layout_["residual"]
+            L = given.L.copy()
+            L[:, rest] = self._neutral[rest]
+            E = self._map(L, lambda flow, z: flow.inverse(z), L.shape[1])
+        return self._give_back(E, like=given.X, own=given.own)
 
     def _own_codes(self, own, sensitive_features, n_samples, index):
         """Codes of the rows' own groups, as far as they were given."""
@@ -240,76 +242,88 @@ class MovingMixin:
         }
 
 
-class _Move:
-    """One question: rows, their own codes and the codes wanted, by variable."""
+class _Given:
+    """Rows as they were read: their own groups as far as they were told, encoded rows ``E`` and latents ``L``."""
 
-    def __init__(self, fair, X, rows, own, told, E, requested):
-        self.X, self.rows, self.E, self.own_before = X, rows, np.asarray(E), dict(own)
-        self.trained = fair.counterfactual_map == "trained"
-        self.codec: Any = codec_of(fair.encoding_.encoder) if self.trained else None
+    def __init__(self, fair, X, own, told, E):
+        self.X, self.own, self.told, self.E = X, own, told, E
+        self.trained = hasattr(fair, "counterfactual_map_")
         # Off the hot path: in float64 whatever X is, so that there and back is exact.
-        self.L: Any = (
-            None if self.trained else fair._map(self.E, lambda flow, x: flow(x)[0], self.E.shape[1], np.float64)
-        )
-        self.current, self.goal, self.own = {}, {}, dict(own)
-        self.moved = np.zeros(len(self.E), dtype=bool)
+        self.L: Any = None if self.trained else fair._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
+
+    def current(self, fair, name):
+        """Codes of the rows now: as told, else as read from the rows themselves."""
+        told = self.told.get(name, np.full(len(self.E), np.nan))
+        if not np.isnan(told).any():
+            return told
+        if self.trained:
+            read = fair.counterfactual_map_.panel.read(self.E, name)
+        else:
+            read = fair._block_maps[name].read(self.L[:, fair.latent_layout_[name]])
+        return np.where(np.isnan(told), read, told)
+
+
+class _Move:
+    """One question: the codes that the rows ``given`` have and those that they are to have, by variable."""
+
+    def __init__(self, fair, given, requested):
+        self.given = given
+        self.codec: Any = codec_of(fair.encoding_.encoder) if given.trained else None
+        self.current, self.goal, self.own = {}, {}, dict(given.own)
+        self.moved = np.zeros(len(given.E), dtype=bool)
         for name, value in requested.items():
             variable = fair._block_maps[name].variable
-            known = told.get(name, np.full(len(self.E), np.nan))
-            current = np.where(np.isnan(known), self._read(fair, name), known) if np.isnan(known).any() else known
+            current = given.current(fair, name)
             goal = wanted_codes(variable, value, current)
             self.current[name], self.goal[name] = current, goal
             self.moved |= goal != current
             if name in fair._own_names():
                 decoded = variable.decode(goal)
-                self.own[name] = np.where(known == goal, own.get(name, decoded), decoded)
-
-    def _read(self, fair, name):
-        if self.trained:
-            return fair.counterfactual_map_.panel.read(self.E, name)
-        return fair._block_maps[name].read(self.L[:, fair.latent_layout_[name]])
+                stays = given.told[name] == goal if name in given.told else False
+                self.own[name] = np.where(stays, given.own.get(name, decoded), decoded)
 
     def kept(self, E):
         """Which values of the rows X are still those of ``E``: (n, n_columns) of a table, else (n, 1)."""
-        same = self.E == E
+        same = self.given.E == E
         if self.codec is None:
             return same.all(1, keepdims=True)
         return np.column_stack([same[:, part].all(1) for part in _slices(self.codec)])
 
     def part(self, fair, share):
         """Embeddings that went ``share`` of the way."""
-        out, some = np.array(self.E, copy=True), self.moved
-        if self.trained:
+        given, some = self.given, self.moved
+        out = np.array(given.E, copy=True)
+        if given.trained:
             moves = [(name, self.current[name][some], goal[some]) for name, goal in self.goal.items()]
-            out[some] = fair.counterfactual_map_.move(self.E[some], moves, share)
+            out[some] = fair.counterfactual_map_.move(given.E[some], moves, share)
         else:
-            L = self.L[some].copy()
+            L = given.L[some].copy()
             for name, goal in self.goal.items():
                 block = fair.latent_layout_[name]
                 there = fair._block_maps[name].move(L[:, block], self.current[name][some], goal[some])
                 L[:, block] = there if share == 1 else L[:, block] + share * (there - L[:, block])
-            out[some] = fair._map(L, lambda flow, z: flow.inverse(z), self.E.shape[1])
-        out[:, fair._fixed] = self.E[:, fair._fixed]
+            out[some] = fair._map(L, lambda flow, z: flow.inverse(z), given.E.shape[1])
+        out[:, fair._fixed] = given.E[:, fair._fixed]
         return out
 
     def end(self, fair):
         """Embeddings of the counterfactuals; those of a table revised to the columns that the question needs."""
         if self.codec is None or not self.moved.any():
             return self.part(fair, 1.0)
-        some = self.moved
+        some, E = self.moved, self.given.E
         candidates = [self._valid(self.part(fair, share)[some], fair) for share in SHARES]
         revision = Revision(fair.counterfactual_map_.panel, _slices(self.codec))
-        # Several at once: of each only the rows that it moves.
+        # Of several variables all hold in the end, also the one that a row does not move.
         goals = {name: goal[some] for name, goal in self.goal.items()}
-        out = np.array(self.E, copy=True)
-        out[some] = revision.revise(self.E[some], candidates, goals)
+        out = np.array(E, copy=True)
+        out[some] = revision.revise(E[some], candidates, goals)
         return out
 
     def _valid(self, E, fair):
         """Rows as decoding and encoding give them; columns that may not move keep their exact value."""
         codec = self.codec
         valid = np.asarray(codec.transform(codec._decode(E)), dtype=E.dtype)
-        valid[:, fair._fixed] = self.E[self.moved][:, fair._fixed]
+        valid[:, fair._fixed] = self.given.E[self.moved][:, fair._fixed]
         return valid
 
 

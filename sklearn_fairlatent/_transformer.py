@@ -28,7 +28,7 @@ from ._latent import LatentLayout, linear_information, linear_scores, linear_sta
 from ._moving import MovingMixin
 from ._objective import describe_task, exchange_rate
 from ._parameters import check_parameters
-from ._rounding import column_positions, encoded_positions, rounding_of
+from ._rounding import codec_of, column_positions, encoded_positions, rounding_of
 from ._rows import FLOATS, RowsMixin
 from ._training import Schedule, chance_auc, chance_utility, least_utility, reproducible, train
 
@@ -545,13 +545,15 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             return
         rng = np.random.RandomState(seed)
         rows = sample_rows(np.arange(len(E)), ROUNDING_ROWS, rng)
+        # Only a codec rounds; what else is encoded may be large.
+        bounds = np.asarray(E[rows], dtype=np.float64) if codec_of(self.encoding_.encoder) is not None else None
         self.counterfactual_map_ = fit_counterfactual_map(
             E,
             [variable for variable, _ in known],
             np.column_stack([codes for _, codes in known]),
             np.arange(len(E)),
             fixed=self._fixed,
-            rounding=rounding_of(self.encoding_.encoder, np.asarray(E[rows], dtype=np.float64)),
+            rounding=None if bounds is None else rounding_of(self.encoding_.encoder, bounds),
             device=self.device,
             generator=torch.Generator().manual_seed(seed),
             rng=rng,

@@ -69,6 +69,42 @@ def _bend(fair):
     return fair
 
 
+# ---------------------------------------------------------------- fitted, and set afterwards
+
+
+def test_a_parameter_set_after_fit_waits_for_the_next_fit():
+    data = make_biased_latents(300, random_state=0)
+    X, A = data.data[:50], data.sensitive_features[:50]
+    judge = LogisticRegression().fit(data.data, data.target)
+    latent = _model(counterfactual_map="latent").fit(data.data, data.target, sensitive_features=data.sensitive_features)
+    trained = _trained(data.data, data.target, data.sensitive_features)
+    for fair in (latent, trained):
+        before = fair.counterfactual(X, "group", sensitive_features=A)
+        fair.set_params(counterfactual_map="trained" if fair is latent else "latent")
+        assert_array_equal(fair.counterfactual(X, "group", sensitive_features=A), before)
+        assert fair.explain(X, judge, sensitive_features=A).blocks.index.tolist() == ["target", "group", "residual"]
+    latent = _fit(latent, data.data, data.target, data.sensitive_features)
+    trained.fit(data.data, data.target, sensitive_features=data.sensitive_features)
+    assert hasattr(latent, "counterfactual_map_")
+    assert not hasattr(trained, "counterfactual_map_")
+
+
+def test_a_memory_map_and_a_warm_start_train_the_same_kind_of_map(tmp_path):
+    data = make_biased_latents(300, random_state=0)
+    A = data.sensitive_features
+    np.save(tmp_path / "X.npy", data.data)
+    X = np.load(tmp_path / "X.npy", mmap_mode="r")
+    from_disk, from_memory = (_trained(rows, data.target, A, warm_start=True) for rows in (X, data.data))
+    moved = [fair.counterfactual(data.data, "group", sensitive_features=A) for fair in (from_disk, from_memory)]
+    assert_array_equal(*moved)
+    again = _fit(from_disk, X, data.target, A)
+    assert list(again.counterfactual_map_.maps) == ["target", "group"]
+    back = again.counterfactual(
+        again.counterfactual(data.data, "group", sensitive_features=A), "group", sensitive_features=1 - A
+    )
+    assert_allclose(back, data.data, atol=1e-6)
+
+
 # ---------------------------------------------------------------- exactness
 
 

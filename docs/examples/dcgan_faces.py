@@ -32,7 +32,7 @@ from sklearn_fairlatent import FairLatentTransformer
 # benchmarks/ holds scripts, no package: faces.py is importable only by its path. sphinx-gallery sets no __file__.
 ROOT = Path(sys.argv[0]).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
-import faces  # noqa: E402
+import faces  # noqa: E402 - found only by the path set above
 
 # The guide shows the picture and the figures without running this: both are kept there.
 KEPT = ROOT / "docs" / "images"
