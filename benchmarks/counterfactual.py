@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from measuring import versions
 from moves import PEERS, random_move
-from problems import _write, cache_folder, load
+from problems import _write, load
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -36,7 +36,6 @@ OURS = "ours, trained"
 DEAD = 1e-6
 N_TEST = 3000
 QUICK_ROWS = 3000
-N_SAMPLES = 20_000  # judged faces of the GAN, the same for all seeds, which split them
 
 
 def judges_of(seed, n_rows):
@@ -212,63 +211,10 @@ def _valid_share(rows, known):
 # ---------------------------------------------------------------- faces
 
 
-def judged_samples(quick):
-    """Latents of the GAN with the judges' verdicts on their pictures, and the pictures small; cached."""
-    from faces import age_judge, gender_judge, generator, in_batches
-
-    n = 2000 if quick else N_SAMPLES
-    file = cache_folder() / "generated" / f"dcgan-{n}.npz"
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        network, gender, age = generator(), gender_judge(), age_judge()
-        Z = np.random.RandomState(0).normal(size=(n, 100))
-        verdicts, years, small = [], [], []
-        for start in range(0, n, 500):
-            pictures = in_batches(network, Z[start : start + 500].astype(np.float32))
-            verdicts.append(gender.decision_function(pictures))
-            years.append(age.predict(pictures))
-            small.append(_small(pictures))
-        draft = file.with_suffix(".tmp.npz")
-        np.savez(draft, Z=Z, gender=np.concatenate(verdicts), age=np.concatenate(years), small=np.concatenate(small))
-        draft.replace(file)
-    with np.load(file) as found:
-        return {name: found[name] for name in found.files}
-
-
-def _small(pictures):
-    """Pictures of half the size, as bytes."""
-    n, channels, height, width = pictures.shape
-    halved = pictures.reshape(n, channels, height // 2, 2, width // 2, 2).mean((3, 5))
-    return np.round(255 * halved).astype(np.uint8)
-
-
-def _second_judge(small, verdicts, seed):
-    """A convolutional network of ours that learns the judge's verdict from other pictures."""
-    import torch
-    from skorch import NeuralNetClassifier
-    from torch import nn
-
-    layers = []
-    for n_in, n_out in ((3, 16), (16, 32), (32, 64)):
-        layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2)]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        net = NeuralNetClassifier(
-            nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(64 * 16, 2)),
-            criterion=nn.CrossEntropyLoss,
-            optimizer=torch.optim.AdamW,
-            lr=2e-3,
-            max_epochs=8,
-            batch_size=128,
-            train_split=None,
-            verbose=0,
-        )
-        return net.fit((small / 255).astype(np.float32), verdicts.astype(np.int64))
-
-
 def gan_faces(seed, quick):
     """Faces of the pretrained DCGAN: gender moved, age to stay; gender by the judge, age split at its median."""
     from faces import age_judge, gender_judge, generator, horizontal_flip, in_batches, perceptual_distance
+    from generated import as_floats, fit_pictures, halved, judged_samples
 
     pool = judged_samples(quick)
     gender = np.where(pool["gender"] > 0, "male", "female")
@@ -276,7 +222,7 @@ def gan_faces(seed, quick):
     rows = np.random.RandomState(seed).permutation(len(gender))
     test, other, fit = np.split(rows, [len(rows) // 20, len(rows) * 2 // 5])
     test = test[:1000]
-    second = _second_judge(pool["small"][other], gender[other] == "male", seed)
+    second = fit_pictures(seed, pool["small"][other], gender[other] == "male")
     start = time.perf_counter()
     A = pd.DataFrame({"gender": gender, "age": age})
     fair = ours(seed).fit(pool["Z"][fit], sensitive_features=A.iloc[fit])
@@ -299,7 +245,7 @@ def gan_faces(seed, quick):
     found = {method: pictures_of(rows) for method, rows in moved.items()} | {"mirrored": horizontal_flip(pictures)}
     for method, there in found.items():
         change = np.abs(years.predict(there) - pool["age"][test])
-        small = (_small(there) / 255).astype(np.float32)
+        small = as_floats(halved(there))
         row = {"part": "gan-faces", "attribute": "gender", "seed": seed, "method": method}
         row["flip"] = float(np.mean(judge.predict(there) == wanted))
         row["flip second judge"] = float(np.mean(second.predict(small) == (wanted == "male")))

@@ -27,7 +27,8 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
 html_theme_options = {"show_prev_next": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 # Nothing is below them.
-html_sidebars = {page: [] for page in ("install", "user_guide", "auditing", "faces", "design_notes", "readme")}
+PAGES = ("install", "user_guide", "auditing", "augmentation", "faces", "design_notes", "readme")
+html_sidebars = {page: [] for page in PAGES}
 html_sidebars["auto_examples/*"] = []  # code and tables need the width
 
 plot_formats = ["svg"]

@@ -1,5 +1,6 @@
 """The part of the estimator that answers "what if": counterfactual rows, the way to them, and explanations."""
 
+import numbers
 from typing import Any
 
 import narwhals as nw
@@ -36,7 +37,7 @@ class MovingMixin:
     _give_back: Any
     _map: Any
 
-    def counterfactual(self, X, attr, value=None, *, sensitive_features=None, output="input"):
+    def counterfactual(self, X, attr, value=None, *, sensitive_features=None, output="input", step=1.0):
         """X as a member of another group, or with another label: one block moved, the rest held.
 
         With ``counterfactual_map="latent"`` the block of the latent moves and everything else in it is held, what is
@@ -64,6 +65,8 @@ class MovingMixin:
         output : {"input", "embedding", "latent"}, default="input"
             The space of the answer: that of X, by the decoder; what the encoder makes of it; or the latent, as
             :meth:`to_latent` gives it.
+        step : float, default=1.0
+            How much of the way the block goes, > 0: less stops before the other group's place, more goes beyond it.
 
         Returns
         -------
@@ -74,7 +77,8 @@ class MovingMixin:
         Raises
         ------
         ValueError
-            If ``attr``, ``value`` or ``output`` is not known, a needed value is missing, or there is no way back to X.
+            If ``attr``, ``value``, ``output`` or ``step`` is not known, a needed value is missing, or there is no way
+            back to X.
 
         Examples
         --------
@@ -89,8 +93,10 @@ class MovingMixin:
         (600, 16)
         """
         _check_output(output)
+        if isinstance(step, bool) or not isinstance(step, numbers.Real) or not 0 < step < np.inf:
+            raise ValueError(f"step={step!r}: expected a number > 0; 1 goes to the other group's place.")
         move = self._move(self._read_given(X, sensitive_features), attr, value)
-        return self._answer(move, move.end(self), output)
+        return self._answer(move, move.end(self, float(step)), output)
 
     def counterfactual_path(self, X, attr, value=None, *, n_steps=5, sensitive_features=None, output="input"):
         """The way from X to its counterfactual in equal steps of the block that moves.
@@ -306,12 +312,12 @@ class _Move:
         out[:, fair._fixed] = given.E[:, fair._fixed]
         return out
 
-    def end(self, fair):
+    def end(self, fair, step=1.0):
         """Embeddings of the counterfactuals; those of a table revised to the columns that the question needs."""
         if self.codec is None or not self.moved.any():
-            return self.part(fair, 1.0)
+            return self.part(fair, step)
         some, E = self.moved, self.given.E
-        candidates = [self._valid(self.part(fair, share)[some], fair) for share in SHARES]
+        candidates = [self._valid(self.part(fair, step * share)[some], fair) for share in SHARES]
         revision = Revision(fair.counterfactual_map_.panel, _slices(self.codec))
         # Of several variables all hold in the end, also the one that a row does not move.
         goals = {name: goal[some] for name, goal in self.goal.items()}

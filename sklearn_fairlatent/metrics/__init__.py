@@ -1,5 +1,6 @@
 """Leakage, fairness scorers, group metrics and the quality of counterfactuals; everything else comes from fairlearn."""
 
+from ._bootstrap import bias_scores, calibrated_threshold
 from ._counterfactual import CounterfactualScores, counterfactual_scores
 from ._disparity import bias_amplification, disparity_table, group_table, score_distribution_gap, worst_group_score
 from ._leakage import Leakage, LeakageReport, leakage_score
@@ -11,6 +12,8 @@ __all__ = [
     "Leakage",
     "LeakageReport",
     "bias_amplification",
+    "bias_scores",
+    "calibrated_threshold",
     "counterfactual_scores",
     "disparity_table",
     "fairness_scorer",

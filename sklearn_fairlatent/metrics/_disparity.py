@@ -273,10 +273,19 @@ def bias_amplification(y_true, y_pred, *, sensitive_features, pos_label=None, bi
     y_true, y_pred = binary_labels(y_true, y_pred, pos_label)
     cells = crossed(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
     known = pd.notna(cells)
-    table = pd.DataFrame({"group": cells[known], "true": y_true[known], "predicted": y_pred[known]})
-    rates = table.groupby("group")[["true", "predicted"]].mean()
-    sign = np.where(rates["true"] > table["true"].mean(), 1, -1)
-    return float((sign * (rates["predicted"] - rates["true"])).mean())
+    group, names = pd.factorize(cells[known])
+    return _amplification(y_true[known], y_pred[known], group, len(names))
+
+
+def _amplification(y_true, y_pred, group, n_groups):
+    """:func:`bias_amplification` of labels, predictions and groups as codes; groups without rows do not count."""
+    sizes = np.bincount(group, minlength=n_groups)
+    here = sizes > 0
+    true, predicted = (
+        np.bincount(group, weights=values, minlength=n_groups)[here] / sizes[here] for values in (y_true, y_pred)
+    )
+    sign = np.where(true > y_true.mean(), 1, -1)
+    return float((sign * (predicted - true)).mean())
 
 
 def score_distribution_gap(
@@ -330,16 +339,29 @@ def score_distribution_gap(
     labels = np.zeros(len(y_score)) if y_true is None else column_or_1d(as_values(y_true))
     if len(labels) != len(y_score):
         raise ValueError(f"y_true has {len(labels)} rows, y_score has {len(y_score)}; they must have the same length.")
-    edges = np.linspace(y_score.min(), y_score.max(), n_bins + 1)
-    gaps = []
-    for label in pd.unique(labels):
-        shares = {}
-        for cell in pd.unique(cells[pd.notna(cells)]):
-            rows = (cells == cell) & (labels == label)
-            if rows.any():
-                counts = np.histogram(y_score[rows], edges)[0] + smoothing / n_bins
-                shares[cell] = counts / counts.sum()
-        gaps += [((p - q) * np.log(p / q)).sum() for p, q in combinations(shares.values(), 2)]
+    known = pd.notna(cells)
+    group, names = pd.factorize(cells[known])
+    position = score_bins(y_score[known], n_bins)
+    gaps = _histogram_gaps(position, group, labels[known], len(names), n_bins, smoothing)
     if not gaps:
         raise ValueError("sensitive_features has a single group within every label: there is no gap to measure.")
     return float(max(gaps) if agg == "worst_case" else np.mean(gaps))
+
+
+def score_bins(y_score, n_bins):
+    """The bin of every score, of ``n_bins`` of equal width between the lowest and the highest."""
+    edges = np.linspace(y_score.min(), y_score.max(), n_bins + 1)
+    return np.clip(np.searchsorted(edges, y_score, side="right") - 1, 0, n_bins - 1)
+
+
+def _histogram_gaps(position, group, labels, n_groups, n_bins, smoothing):
+    """Symmetrised divergences of the histograms of every two groups, within every label."""
+    gaps = []
+    for label in pd.unique(labels):
+        here = labels == label
+        counts = np.bincount(group[here] * n_bins + position[here], minlength=n_groups * n_bins)
+        counts = counts.reshape(n_groups, n_bins)
+        shares = counts[counts.any(1)] + smoothing / n_bins
+        shares = shares / shares.sum(1, keepdims=True)
+        gaps += [((p - q) * np.log(p / q)).sum() for p, q in combinations(shares, 2)]
+    return gaps

@@ -1,0 +1,83 @@
+"""Judged pictures of the pretrained generator, small, and a network of ours that learns from them."""
+
+import numpy as np
+from faces import age_judge, gender_judge, generator, in_batches
+from problems import cache_folder
+
+N_SAMPLES = 20_000  # judged faces of the GAN, the same for all seeds, which split them
+QUICK_SAMPLES = 2000
+
+
+def judged_samples(quick=False):
+    """Latents of the GAN with the judges' verdicts on their pictures, and the pictures small; cached.
+
+    Returns
+    -------
+    dict of ndarray
+        ``Z`` (n, 100), ``gender`` (n,) in nats (positive: "male"), ``age`` (n,) in years, ``small`` (n, 3, 32, 32) as
+        bytes.
+    """
+    n = QUICK_SAMPLES if quick else N_SAMPLES
+    file = cache_folder() / "generated" / f"dcgan-{n}.npz"
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        network, gender, age = generator(), gender_judge(), age_judge()
+        Z = np.random.RandomState(0).normal(size=(n, 100))
+        verdicts, years, small = [], [], []
+        for start in range(0, n, 500):
+            pictures = in_batches(network, Z[start : start + 500].astype(np.float32))
+            verdicts.append(gender.decision_function(pictures))
+            years.append(age.predict(pictures))
+            small.append(halved(pictures))
+        draft = file.with_suffix(".tmp.npz")
+        np.savez(draft, Z=Z, gender=np.concatenate(verdicts), age=np.concatenate(years), small=np.concatenate(small))
+        draft.replace(file)
+    with np.load(file) as found:
+        return {name: found[name] for name in found.files}
+
+
+def halved(pictures):
+    """Pictures of half the size, as bytes."""
+    n, channels, height, width = pictures.shape
+    smaller = pictures.reshape(n, channels, height // 2, 2, width // 2, 2).mean((3, 5))
+    return np.round(255 * smaller).astype(np.uint8)
+
+
+def picture_classifier(seed, widths=(16, 32, 64)):
+    """A convolutional network for small pictures: a skorch classifier, not fitted yet, always the same for a seed."""
+    import torch
+    from skorch import NeuralNetClassifier
+    from torch import nn
+
+    layers, n_in = [], 3
+    for n_out in widths:
+        layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2)]
+        n_in = n_out
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(16 * widths[-1], 2))
+    return NeuralNetClassifier(
+        module,
+        criterion=nn.CrossEntropyLoss,
+        optimizer=torch.optim.AdamW,
+        lr=2e-3,
+        max_epochs=8,
+        batch_size=128,
+        train_split=None,
+        verbose=0,
+    )
+
+
+def fit_pictures(seed, small, codes, **params):
+    """A fitted :func:`picture_classifier` of small pictures (bytes) and codes 0 and 1."""
+    import torch
+
+    net = picture_classifier(seed, **params)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return net.fit(as_floats(small), codes.astype(np.int64))
+
+
+def as_floats(small):
+    """Bytes as the network takes them."""
+    return (small / 255).astype(np.float32)
