@@ -19,7 +19,12 @@ LABEL = "target"
 
 def learnable(values):
     """Values for an estimator to learn: numbers and booleans that came as objects as what they are."""
-    return np.asarray(values.tolist()) if values.dtype == object else values
+    if values.dtype != object:
+        return values
+    inferred = np.asarray(values.tolist())
+    # Beside a word everything would become one.
+    words = inferred.dtype.kind in "US" and not all(isinstance(value, str) for value in values)
+    return values if words else inferred
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 import narwhals as nw
 import numpy as np
+import pandas as pd
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
@@ -29,7 +30,8 @@ def default_judge(X, seed):
     if frame is not None:
         # Flipped, whole numbers and booleans may have become others, which a codec does not know.
         plain = all(kind.is_numeric() or kind == nw.Boolean for kind in frame.schema.values())
-        return make_pipeline(FunctionTransformer(_as_floats) if plain else TabularCodec(), trees)
+        encode = FunctionTransformer(_as_floats).set_output(transform="default") if plain else TabularCodec()
+        return make_pipeline(encode, trees)
     if np.ndim(X) != 2:
         raise ValueError(
             f"judge='auto' and annotators=None read tables; X has the shape {np.shape(X)}. Pass estimators that "
@@ -39,6 +41,8 @@ def default_judge(X, seed):
 
 
 def _as_floats(X):
+    if isinstance(X, pd.DataFrame):
+        return X.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.asarray(X, dtype=np.float64)
 
 

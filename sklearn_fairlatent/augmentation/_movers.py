@@ -1,5 +1,6 @@
 """What moves rows from group to group: hyperplanes, or the sensitive blocks of a fair latent."""
 
+import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
@@ -45,6 +46,13 @@ class LinearMover:
             raise ValueError(
                 f"X has the shape {np.shape(X)}: the linear flip takes embeddings of two dimensions. Pass a "
                 "transformer with an encoder and a decoder, or a generator."
+            )
+        frame = as_frame(X)
+        words = [name for name, kind in frame.schema.items() if not _is_number(kind)] if frame is not None else []
+        if words:
+            raise ValueError(
+                f"X: the column(s) {words} hold no numbers, which the linear flip takes. Encode them before, or pass "
+                "transformer=FairLatentTransformer(encoder=TabularCodec())."
             )
         X = _numbers(X)
         self.label = _Logits(X, label)
@@ -101,6 +109,10 @@ class _Logits:
         """Normal and intercept of the hyperplane where two codes are equally likely, positive at the wanted one."""
         o, w = np.searchsorted(self.seen, [own, wanted])
         return self.weights[w] - self.weights[o], float(self.offsets[w] - self.offsets[o])
+
+
+def _is_number(kind):
+    return kind.is_numeric() or kind == nw.Boolean
 
 
 def _numbers(X):

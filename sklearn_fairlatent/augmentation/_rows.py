@@ -1,7 +1,6 @@
 """Rows of any kind apart from their sensitive columns and with them, and one after the other in memory or in a file."""
 
-import os
-import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +110,13 @@ class RowWriter:
             return
         if self.file.suffix != ".npy":
             raise ValueError(f"output_file={str(file)!r}: expected a path that ends in .npy, or None.")
-        handle, draft = tempfile.mkstemp(suffix=".npy", prefix=f"{self.file.stem}-", dir=self.file.parent)
-        os.close(handle)
-        self.draft = Path(draft)
-        self.out = np.lib.format.open_memmap(self.draft, mode="w+", dtype=like.dtype, shape=shape)
+        # Another run may write the same file.
+        self.draft = self.file.with_name(f"{self.file.stem}-{uuid.uuid4().hex}.npy")
+        try:
+            self.out = np.lib.format.open_memmap(self.draft, mode="w+", dtype=like.dtype, shape=shape)
+        except BaseException:
+            self.draft.unlink(missing_ok=True)
+            raise
 
     def append(self, rows):
         """Add some rows."""
