@@ -800,16 +800,24 @@ def test_transformers_that_cannot_be(rows, fair):
 # ---------------------------------------------------------------- the step of a counterfactual
 
 
+@contextlib.contextmanager
+def few_steps():
+    """What is claimed of trained maps holds after a few steps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counterfactual_map, "N_STEPS", 10)
+        patch.setattr(counterfactual_map, "GAINS", (1.0,))
+        patch.setattr(counterfactual_map, "TABLE_GAINS", (1.2,))
+        patch.setattr(readers, "READER_STEPS", 30)
+        patch.setattr(readers, "READER_EPOCHS", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def movers(data):
     """Transformers with a latent and with a trained map, for two groups, three and a quantity."""
     found = make_biased_latents(N, 8, sensitive=("binary", "categorical", "continuous"), random_state=0)
     latent = small(random_state=0).fit(found.data, found.target, sensitive_features=found.sensitive_features)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counterfactual_map, "N_STEPS", 10)
-        patch.setattr(counterfactual_map, "GAINS", (1.0,))
-        patch.setattr(readers, "READER_STEPS", 30)
-        patch.setattr(readers, "READER_EPOCHS", 2)
+    with few_steps():
         trained = small(random_state=0, counterfactual_map="trained")
         trained.fit(found.data, found.target, sensitive_features=found.sensitive_features)
     return found, {"latent": latent, "trained": trained}
@@ -859,6 +867,25 @@ def test_steps_move_the_block_of_the_latent_in_proportion(movers):
     level = A["level"].to_numpy()
     half = fair.counterfactual(X, "level", level + 1, sensitive_features=A, step=0.5)
     assert_allclose(half, fair.counterfactual(X, "level", level + 0.5, sensitive_features=A), atol=1e-7)
+
+
+def test_the_step_of_a_table_moves_what_is_revised_to(mixed, rows):
+    X, A = mixed.drop(columns="sex"), mixed["sex"]
+    with few_steps():
+        fair = small(random_state=0, counterfactual_map="trained", encoder=TabularCodec())
+        fair.fit(X, rows[1], sensitive_features=A)
+    whole, default, half, hardly = (
+        fair.counterfactual(X, "sex", sensitive_features=A, **options)
+        for options in ({"step": 1.0}, {}, {"step": 0.5}, {"step": 1e-9})
+    )
+    pd.testing.assert_frame_equal(whole, default, check_exact=True)
+    changed = [(frame != X).any(axis=1).mean() for frame in (whole, half)]
+    assert min(changed) > 0.5
+    assert not half.equals(whole)
+    # What goes hardly anywhere is the row again, but for rounding.
+    kinds = ["job", "years", "member", "ward"]
+    assert_array_equal(hardly[kinds], X[kinds])
+    assert_allclose(hardly["pay"], X["pay"], atol=1e-6)
 
 
 @pytest.mark.parametrize("step", [0, -1.0, np.inf, np.nan, "1", None, True, [1.0]])
@@ -1434,6 +1461,16 @@ def test_the_same_seed_gives_the_same_bits_everywhere(way, wide):
         assert _bits(way, wide) == bits
     assert Parallel(n_jobs=2, backend="threading")(delayed(_bits)(way, wide) for _ in range(2)) == [bits] * 2
     assert _bits(way, wide, 1) != bits
+
+
+def test_threads_do_not_change_sums_over_many_columns():
+    # So many that products of matrices are split over three threads, and then end in other bits.
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3000, 200))
+    y, group = (X[:, k] + rng.normal(size=3000) > 0 for k in range(2))
+    expected = flip((X, y, group))[1]
+    with threadpool_limits(3):
+        assert_array_equal(flip((X, y, group))[1], expected)
 
 
 @pytest.mark.slow

@@ -39,6 +39,17 @@ def by_hand(y, score, group, threshold):
     ]
 
 
+def test_a_score_on_the_threshold_is_favourable():
+    y, score, group = draw()
+    for threshold in score[:5]:
+        assert_allclose(scored(y, score, group, threshold=threshold)["value"], by_hand(y, score, group, threshold))
+    all_of_them = scored(y, np.ones(len(y)), group, threshold=1.0)
+    assert_allclose(
+        all_of_them.loc["bias_amplification", "value"],
+        bias_amplification(y, np.ones(len(y), dtype=int), sensitive_features=group),
+    )
+
+
 def test_the_table_has_a_row_for_every_measure():
     table = scored(*draw())
     assert table.index.tolist() == MEASURES
@@ -202,6 +213,7 @@ def test_bootstraps_without_a_favourable_row_do_not_count():
     hits = (score >= 0.8)[(y == 1) & (group == "a")].mean()
     assert_allclose(row["value"], hits)
     assert_allclose(row["median"], hits, atol=0.05)
+    assert row["low"] > hits - 0.2
 
 
 def test_without_favourable_rows_only_the_selection_can_be_compared():

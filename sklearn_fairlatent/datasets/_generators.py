@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
+from threadpoolctl import threadpool_limits
 
 from ._truth import N_LAYERS, Coupling, Factor, LatentTruth
 
@@ -26,6 +27,8 @@ def _check_number(argument: str, number: Any, kind: type, low: float, below: flo
         raise ValueError(f"{argument}={number!r} does not fit. Pass {noun} in [{low}, {below}).")
 
 
+# One thread: the last bits of a product of matrices depend on their number.
+@threadpool_limits.wrap(limits=1)
 def make_biased_latents(
     n_samples: int = 1000,
     n_features: int = 16,
