@@ -107,6 +107,12 @@ def bias_scores(
     ValueError
         If there is one group only, or an argument is out of its range.
 
+    Notes
+    -----
+    The largest of several divergences between histograms grows with every row that is drawn twice: of
+    ``score_distribution_gap`` the median and the interval lie above ``value``, the more so the fewer the rows. They
+    compare methods on the same rows and are no interval for the value.
+
     References
     ----------
     .. [1] Ramaswamy, Kim, Russakovsky (2021), "Fair attribute classification through latent space de-biasing", CVPR,
