@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import classifier, three_way_split, versions
+from measuring import classifier, median_table, three_way_split, versions
 from problems import _write, load
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
@@ -235,14 +235,7 @@ def report(table):
     measures = [f"{short} median" for short in SHORT.values()]
     for (name, kind), rows in table.groupby(["set", "classifier"], sort=False):
         print(f"\n{name}, {kind}: medians [lowest, highest] of {rows['seed'].nunique()} seed(s)")
-        listed = rows.groupby("method", sort=False)[measures].agg(["median", "min", "max"])
-        text = {
-            m.removesuffix(" median"): [
-                f"{r['median']:.4f} [{r['min']:.4f}, {r['max']:.4f}]" for _, r in listed[m].iterrows()
-            ]
-            for m in measures
-        }
-        print(pd.DataFrame(text, index=listed.index).to_string())
+        print(median_table(rows, "method", measures, digits=4).to_string())
         print(f"AP of a constant score: {rows['share favourable'].median():.4f}")
         middle = rows.groupby("method")[measures].median()
         for peer in (LINEAR, PAPER):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import versions
+from measuring import median_table, versions
 from moves import PEERS, random_move
 from problems import _write, load
 from sklearn.base import clone
@@ -350,17 +350,7 @@ def report(table):
     for (part, attribute), rows in table.groupby(["part", "attribute"], sort=False):
         print(f"\n{part}, {attribute} moved: medians [lowest, highest] of {rows['seed'].nunique()} seed(s)")
         columns = [c for c in rows.columns[4:] if rows[c].notna().any() and c != "versions"]
-        listed = rows.groupby("method", sort=False)[columns].agg(["median", "min", "max"])
-        text = pd.DataFrame(
-            {
-                c: listed[c].apply(
-                    lambda r: "" if pd.isna(r["median"]) else f"{r['median']:.3f} [{r['min']:.3f}, {r['max']:.3f}]",
-                    axis=1,
-                )
-                for c in columns
-            }
-        )
-        print(text.T.to_string())
+        print(median_table(rows, "method", columns).T.to_string())
 
 
 def main():

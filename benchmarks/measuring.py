@@ -158,6 +158,17 @@ def report(y_true, y_pred, attribute, positive):
     }
 
 
+def median_table(table, by, columns, digits=3):
+    """Medians [lowest, highest] of columns as text, a row per value of ``by``; empty where there is nothing."""
+    groups = table.groupby(by, sort=False)[columns]
+
+    def text(values):
+        middle = values.median()
+        return "" if np.isnan(middle) else f"{middle:.{digits}f} [{values.min():.{digits}f}, {values.max():.{digits}f}]"
+
+    return groups.agg(text)
+
+
 def versions():
     names = ("scikit-learn", "torch", "skorch", "zuko", "fairlearn", "numpy", "pandas")
     return f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in names)

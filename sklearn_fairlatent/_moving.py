@@ -1,6 +1,5 @@
 """The part of the estimator that answers "what if": counterfactual rows, the way to them, and explanations."""
 
-import numbers
 from typing import Any
 
 import narwhals as nw
@@ -11,6 +10,7 @@ from ._attributes import read_sensitive_features
 from ._counterfactual import requested_moves, wanted_codes
 from ._encoding import as_frame
 from ._explanation import explain
+from ._parameters import check_value, is_integer, is_real
 from ._revision import Revision
 from ._rounding import codec_of
 
@@ -93,8 +93,8 @@ class MovingMixin:
         (600, 16)
         """
         _check_output(output)
-        if isinstance(step, bool) or not isinstance(step, numbers.Real) or not 0 < step < np.inf:
-            raise ValueError(f"step={step!r}: expected a number > 0; 1 goes to the other group's place.")
+        valid = is_real(step) and 0 < step < np.inf
+        check_value("step", step, valid, "a number > 0, where 1 goes to the other group's place")
         move = self._move(self._read_given(X, sensitive_features), attr, value)
         return self._answer(move, move.end(self, float(step)), output)
 
@@ -131,8 +131,7 @@ class MovingMixin:
         5
         """
         _check_output(output)
-        if not isinstance(n_steps, (int, np.integer)) or isinstance(n_steps, bool) or n_steps < 1:
-            raise ValueError(f"n_steps={n_steps!r}: expected an integer >= 1.")
+        check_value("n_steps", n_steps, is_integer(n_steps) and n_steps >= 1, "an integer >= 1")
         move = self._move(self._read_given(X, sensitive_features), attr, value)
         given = move.given
         last = move.end(self)

@@ -1,4 +1,4 @@
-"""Checks of the constructor's arguments; they run in ``fit``, as scikit-learn asks."""
+"""Checks of arguments; those of a constructor run in ``fit``, as scikit-learn asks."""
 
 import numbers
 
@@ -9,11 +9,13 @@ from ._attributes import CONSTRAINTS
 from ._encoding import is_network
 
 
-def _is_integer(value):
+def is_integer(value):
+    """Whether it is a whole number, which True is not."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _is_real(value):
+def is_real(value):
+    """Whether it is a number, which True is not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
@@ -27,7 +29,8 @@ def _is_device(value):
     return True
 
 
-def _check(name, value, valid, expected):
+def check_value(name, value, valid, expected):
+    """Raise ValueError, with name, value and expectation, unless ``valid``."""
     if not valid:
         raise ValueError(f"{name}={value!r}: expected {expected}.")
 
@@ -37,13 +40,13 @@ def check_parameters(estimator):
 
     def check(name, test, expected):
         value = getattr(estimator, name)
-        _check(name, value, test(value), expected)
+        check_value(name, value, test(value), expected)
 
     def is_auto(value):
         return isinstance(value, str) and value == "auto"
 
     def positive_integer(value):
-        return _is_integer(value) and value >= 1
+        return is_integer(value) and value >= 1
 
     check(
         "n_components",
@@ -51,7 +54,7 @@ def check_parameters(estimator):
         "'auto', None or an integer >= 1",
     )
     check("constraints", lambda v: isinstance(v, str) and v in CONSTRAINTS, f"one of {sorted(CONSTRAINTS)}")
-    check("fairness_strength", lambda v: _is_real(v) and 0 <= v < float("inf"), "a finite number >= 0")
+    check("fairness_strength", lambda v: is_real(v) and 0 <= v < float("inf"), "a finite number >= 0")
     check(
         "task",
         lambda v: v in ("auto", "classification", "regression"),
@@ -60,12 +63,12 @@ def check_parameters(estimator):
     check("on_missing_sensitive", lambda v: v in ("warn", "raise"), "'warn' or 'raise'")
     for name in ("max_epochs", "batch_size"):
         check(name, lambda v: is_auto(v) or positive_integer(v), "'auto' or an integer >= 1")
-    _check("batch_size", estimator.batch_size, estimator.batch_size != 1, "at least 2 rows, to compare groups")
-    check("lr", lambda v: _is_real(v) and 0 < v < float("inf"), "a finite number > 0")
-    check("n_layers", lambda v: _is_integer(v) and v >= 0, "an integer >= 0")
+    check_value("batch_size", estimator.batch_size, estimator.batch_size != 1, "at least 2 rows, to compare groups")
+    check("lr", lambda v: is_real(v) and 0 < v < float("inf"), "a finite number > 0")
+    check("n_layers", lambda v: is_integer(v) and v >= 0, "an integer >= 0")
     check("hidden_size", positive_integer, "an integer >= 1")
     check("n_threads", positive_integer, "an integer >= 1")
-    check("validation_fraction", lambda v: _is_real(v) and 0 < v < 1, "a number in (0, 1)")
+    check("validation_fraction", lambda v: is_real(v) and 0 < v < 1, "a number in (0, 1)")
     check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
     for name in ("early_stopping", "warm_start"):
         check(name, lambda v: isinstance(v, (bool, np.bool_)), "True or False")

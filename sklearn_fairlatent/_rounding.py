@@ -57,11 +57,8 @@ def codec_of(encoder):
     return inner if isinstance(inner, TabularCodec) else None
 
 
-def rounding_of(encoder, E):
-    """The :class:`Rounding` of a fitted TabularCodec, from its encoded training rows; None for another encoder."""
-    codec = codec_of(encoder)
-    if codec is None:
-        return None
+def rounding_of(codec, E):
+    """The :class:`Rounding` of a fitted TabularCodec, from its encoded training rows."""
     one_hot, indicators = [], []
     for columns, is_one_hot in codec._encoded_columns():
         if is_one_hot:

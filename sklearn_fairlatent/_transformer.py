@@ -545,15 +545,14 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             return
         rng = np.random.RandomState(seed)
         rows = sample_rows(np.arange(len(E)), ROUNDING_ROWS, rng)
-        # Only a codec rounds; what else is encoded may be large.
-        bounds = np.asarray(E[rows], dtype=np.float64) if codec_of(self.encoding_.encoder) is not None else None
+        codec = codec_of(self.encoding_.encoder)
         self.counterfactual_map_ = fit_counterfactual_map(
             E,
             [variable for variable, _ in known],
             np.column_stack([codes for _, codes in known]),
             np.arange(len(E)),
             fixed=self._fixed,
-            rounding=None if bounds is None else rounding_of(self.encoding_.encoder, bounds),
+            rounding=None if codec is None else rounding_of(codec, np.asarray(E[rows], dtype=np.float64)),
             device=self.device,
             generator=torch.Generator().manual_seed(seed),
             rng=rng,

@@ -809,10 +809,10 @@ def test_rounding_has_a_gradient(table):
 
 def test_rounding_knows_the_columns_of_the_table(table):
     X, codec, E = table
-    rounding = rounding_of(FrozenEstimator(codec), E)
+    rounding = rounding_of(codec_of(FrozenEstimator(codec)), E)
     assert rounding.columns == [codec.feature_groups_[name] for name in X.columns]
-    assert rounding_of(StandardScaler(), E) is None
-    assert rounding_of(None, E) is None
+    assert codec_of(StandardScaler()) is None
+    assert codec_of(None) is None
     assert codec_of(FrozenEstimator(codec)) is codec
     assert codec_of(FrozenEstimator(StandardScaler())) is None
 

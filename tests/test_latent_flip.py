@@ -293,6 +293,13 @@ def test_bad_input_is_named(wrong, message):
         latent_flip(**{**GOOD, **wrong})
 
 
+def test_the_intercept_of_a_linear_model_is_taken():
+    expected = latent_flip(**GOOD, intercept=0.5)
+    assert_array_equal(latent_flip(**GOOD, intercept=np.array([0.5])), expected)
+    with pytest.raises(ValueError, match="intercept=array"):
+        latent_flip(**GOOD, intercept=np.array([0.5, 0.5]))
+
+
 def test_an_infinite_intercept_is_refused():
     with pytest.raises(ValueError, match="intercept=-inf: expected a finite number"):
         latent_flip(**GOOD, intercept=-np.inf)

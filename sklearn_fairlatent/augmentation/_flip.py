@@ -1,9 +1,9 @@
 """The hyperplane flip in closed form."""
 
-import numbers
-
 import numpy as np
 from sklearn.utils import check_array
+
+from .._parameters import check_value, is_real
 
 # A direction that is this much shorter than another one is rounding beside it.
 ROUNDING = 1e-9
@@ -34,7 +34,7 @@ def latent_flip(
     target_direction : array-like of shape (n_latent,) or (n_targets, n_latent), default=None
         Normals of the hyperplanes of what is held: one target or several. None: nothing is held, the first ablation of
         [1]_.
-    intercept : float, default=0.0
+    intercept : float or ndarray of shape (1,), default=0.0
         Of the sensitive attribute's score, in the units of ``Z @ sensitive_direction``.
     factor : float, default=2.0
         2 mirrors a row at the hyperplane, 1 projects it onto the hyperplane, the second ablation of [1]_.
@@ -77,20 +77,11 @@ def latent_flip(
     held = np.zeros((0, Z.shape[1]))
     if target_direction is not None:
         held = _directions(target_direction, Z.shape[1], "target_direction")
-    for name, value, least in (
-        ("intercept", intercept, -np.inf),
-        ("factor", factor, 0),
-        ("max_stretch", max_stretch, 1),
-    ):
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, numbers.Real)
-            or not least <= value < np.inf
-            or value == -np.inf
-        ):
-            raise ValueError(f"{name}={value!r}: expected a finite number{f' >= {least}' if least > -np.inf else ''}.")
-    if on_parallel not in ("raise", "clip"):
-        raise ValueError(f"on_parallel={on_parallel!r}: expected 'raise' or 'clip'.")
+    if isinstance(intercept, np.ndarray) and intercept.size == 1:
+        intercept = intercept.item()
+    check_value("intercept", intercept, is_real(intercept) and np.isfinite(intercept), "a finite number")
+    check_value("factor", factor, is_real(factor) and 0 <= factor < np.inf, "a finite number >= 0")
+    check_bound(max_stretch, on_parallel)
     # Of any length: only the ratio to the intercept counts, and squares of very long or short ones leave floats.
     size = np.abs(w[0]).max()
     w, intercept = w[0] / size, intercept / size
@@ -102,13 +93,21 @@ def latent_flip(
                 f"sensitive_direction lies in the span of target_direction up to an angle of "
                 f"{np.degrees(np.arcsin(min(share, 1.0))):.2f} degrees: holding the target makes the step "
                 f"{1 / max(share, 1e-300):.3g} times as long, max_stretch={max_stretch} allows less. Hold less "
-                "(target_direction=None), raise max_stretch, or pass on_parallel='clip' for a part of the way."
+                "(target_direction=None, or hold_target=False of the sampler), raise max_stretch, or pass "
+                "on_parallel='clip' for a part of the way."
             )
         if share < ROUNDING:
             return np.array(Z)
         factor = factor * share * max_stretch
     scores = Z.astype(np.float64) @ w + intercept
     return (Z - (factor * scores / (w @ free))[:, None] * free).astype(Z.dtype)
+
+
+def check_bound(max_stretch, on_parallel):
+    """Check what bounds the step."""
+    valid = is_real(max_stretch) and 1 <= max_stretch < np.inf
+    check_value("max_stretch", max_stretch, valid, "a finite number >= 1")
+    check_value("on_parallel", on_parallel, on_parallel in ("raise", "clip"), "'raise' or 'clip'")
 
 
 def orthogonal_part(w, held):

@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from .._attributes import Variable, as_values, label_variable, read_sensitive_features, sensitive_variable
 from .._encoding import as_frame
+from .._groups import is_continuous
 from ._rows import split_columns
 
 FLOATS = [np.float64, np.float32]
@@ -92,10 +93,12 @@ def read_given(X, y, sensitive_features, columns):
     check_classification_targets(values)
     if len(values) != n_samples:
         raise ValueError(f"y has {len(values)} rows, X has {n_samples}; they must have the same length.")
+    if (values == values[0]).all():
+        raise ValueError(f"y has a single class {values[:1].tolist()}: there is nothing to learn. Pass rows of two.")
     label, _ = label_variable(values, "classification", LABEL)
-    variables = [sensitive_variable(str(name), told, continuous_features=[]) for name, told in attributes.items()]
-    quantities = [variable.name for variable in variables if variable.kind == "continuous"]
+    quantities = [str(name) for name, told in attributes.items() if is_continuous(told)]
     if quantities:
         raise ValueError(f"sensitive attribute(s) {quantities} are numbers, not groups. Cut them into groups before.")
+    variables = [sensitive_variable(str(name), told, continuous_features=[]) for name, told in attributes.items()]
     table = pd.DataFrame({str(name): pd.Series(told) for name, told in attributes.items()})
     return Given(X, rest, columns, values, label, variables, table)

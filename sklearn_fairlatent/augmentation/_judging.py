@@ -1,6 +1,5 @@
 """Who says whether a flipped row still has its label: estimators that did not learn from the row itself."""
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
@@ -11,7 +10,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from .._codec import TabularCodec
 from .._encoding import as_frame
-from ._rows import take_rows
+from ._rows import is_number, take_rows
 
 # Rows that a judge of ours learns from: more tell little more.
 JUDGE_ROWS = 10_000
@@ -29,7 +28,7 @@ def default_judge(X, seed):
     frame = as_frame(X)
     if frame is not None:
         # Flipped, whole numbers and booleans may have become others, which a codec does not know.
-        plain = all(kind.is_numeric() or kind == nw.Boolean for kind in frame.schema.values())
+        plain = all(map(is_number, frame.schema.values()))
         encode = FunctionTransformer(_as_floats).set_output(transform="default") if plain else TabularCodec()
         return make_pipeline(encode, trees)
     if np.ndim(X) != 2:
@@ -62,7 +61,11 @@ class Judges:
         """Learn the label ``y`` (codes) from the rows ``X``."""
         self.frozen = isinstance(self.judge, FrozenEstimator)
         if not self.frozen:
-            self.half = rng.permutation(len(y)) % 2
+            # Alternately, label by label, so that both halves have every one.
+            order = rng.permutation(len(y))
+            order = order[np.argsort(y[order], kind="stable")]
+            self.half = np.empty(len(y), dtype=int)
+            self.half[order] = np.arange(len(y)) % 2
             self.fitted = []
             for k in range(2):
                 rows = rng.permutation(np.flatnonzero(self.half != k))[:JUDGE_ROWS]

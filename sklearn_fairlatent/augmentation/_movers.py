@@ -1,6 +1,5 @@
 """What moves rows from group to group: hyperplanes, or the sensitive blocks of a fair latent."""
 
-import narwhals as nw
 import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
@@ -11,6 +10,7 @@ from sklearn.utils import check_array
 from .._encoding import as_frame, column_names, frame_like
 from ._flip import latent_flip
 from ._given import FLOATS
+from ._rows import is_number
 
 
 class LinearMover:
@@ -48,7 +48,7 @@ class LinearMover:
                 "transformer with an encoder and a decoder, or a generator."
             )
         frame = as_frame(X)
-        words = [name for name, kind in frame.schema.items() if not _is_number(kind)] if frame is not None else []
+        words = [name for name, kind in frame.schema.items() if not is_number(kind)] if frame is not None else []
         if words:
             raise ValueError(
                 f"X: the column(s) {words} hold no numbers, which the linear flip takes. Encode them before, or pass "
@@ -72,15 +72,13 @@ class LinearMover:
                 rows = (pairs == (o, w)).all(1)
                 if o != w:
                     direction, intercept = logits.between(o, w)
-                    X[rows] = latent_flip(
-                        X[rows],
-                        direction,
-                        held,
-                        intercept=intercept,
-                        factor=2 * self.step,
-                        max_stretch=self.max_stretch,
-                        on_parallel=self.on_parallel,
-                    )
+                    bound = {"max_stretch": self.max_stretch, "on_parallel": self.on_parallel}
+                    try:
+                        X[rows] = latent_flip(
+                            X[rows], direction, held, intercept=intercept, factor=2 * self.step, **bound
+                        )
+                    except ValueError as error:
+                        raise ValueError(f"{name!r} cannot be flipped: {error}") from None
         if as_frame(given) is None:
             return X
         return frame_like(given, dict(zip(column_names(given), X.T, strict=True)), given)
@@ -109,10 +107,6 @@ class _Logits:
         """Normal and intercept of the hyperplane where two codes are equally likely, positive at the wanted one."""
         o, w = np.searchsorted(self.seen, [own, wanted])
         return self.weights[w] - self.weights[o], float(self.offsets[w] - self.offsets[o])
-
-
-def _is_number(kind):
-    return kind.is_numeric() or kind == nw.Boolean
 
 
 def _numbers(X):

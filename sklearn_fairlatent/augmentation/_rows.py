@@ -74,6 +74,11 @@ def series_like(given, values):
     return nw.new_series(series.name, values.tolist(), series.dtype, backend=backend).to_native()
 
 
+def is_number(kind):
+    """Whether a narwhals dtype holds numbers, or booleans, which count as such."""
+    return kind.is_numeric() or kind == nw.Boolean
+
+
 def take_rows(X, rows):
     """The rows at the positions ``rows``, as the kind of ``X``."""
     frame = as_frame(X)
@@ -108,8 +113,6 @@ class RowWriter:
         if self.file is None:
             self.out: Any = np.empty(shape, dtype=like.dtype)
             return
-        if self.file.suffix != ".npy":
-            raise ValueError(f"output_file={str(file)!r}: expected a path that ends in .npy, or None.")
         # Another run may write the same file.
         self.draft = self.file.with_name(f"{self.file.stem}-{uuid.uuid4().hex}.npy")
         try:
@@ -208,7 +211,7 @@ def _one_type(frames):
     for name in frames[0].columns:
         kinds = {frame.schema[name] for frame in frames}
         if len(kinds) > 1:
-            kind = nw.Float64 if all(k.is_numeric() or k == nw.Boolean for k in kinds) else nw.String
+            kind = nw.Float64 if all(map(is_number, kinds)) else nw.String
             frames = [frame.with_columns(nw.col(name).cast(kind)) for frame in frames]
     return frames
 

@@ -1,7 +1,7 @@
 """LatentFlipSampler: real rows and partners of the other group, by imbalanced-learn's convention."""
 
-import numbers
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,8 @@ from threadpoolctl import threadpool_limits
 from .._encoding import Encoding
 from .._groups import crossed
 from .._latent import row_chunks
+from .._parameters import check_value, is_integer, is_real
+from ._flip import check_bound
 from ._given import read_given
 from ._judging import Judges, default_judge
 from ._movers import LinearMover, TransformerMover
@@ -50,7 +52,8 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
         used as it is in a ``FrozenEstimator``. With ``constraints="equalized_odds"`` its target block keeps what tells
         the label beside the attribute, and a flip takes along the rest. None: the linear flip.
     generator : torch.nn.Module, skorch net, callable or estimator with ``transform``, default=None
-        Makes rows like those of X from latents, in batches; never trained.
+        Makes rows like those of X from latents, in batches; never trained. ``clone``, and with it a search, keeps what
+        an estimator has learned only in a ``FrozenEstimator``.
     annotators : dict of str to estimator, default=None
         Only with a generator: who tells label ("target") and attributes (by name) of what it makes. Cloned and fitted
         on the rows of X, or used as it is in a ``FrozenEstimator``. Those left out are boosted trees.
@@ -79,7 +82,8 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
     sensitive_columns : list of str or int, default=None
         Columns of X that are sensitive attributes: the flip does not see them, and partners bear the other group there.
     output_file : path-like, default=None
-        A .npy file that the rows are written to, for arrays larger than memory; the result is a memory map.
+        A .npy file that the rows are written to, for arrays larger than memory; the result is a memory map. Finding the
+        directions of the linear flip still takes a copy of X.
     batch_size : int, default=1024
         Rows made at once, at least 1.
     random_state : int, RandomState instance or None, default=None
@@ -227,21 +231,25 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
         return X_resampled, series_like(y, y_resampled)
 
     def _check_parameters(self):
-        for name, least in (("batch_size", 1), ("n_latent", 1), ("n_generated", 2)):
+        for name, least, optional in (("batch_size", 1, False), ("n_latent", 1, True), ("n_generated", 2, True)):
             value = getattr(self, name)
-            if value is None and name != "batch_size":
-                continue
-            if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-                raise ValueError(f"{name}={value!r}: expected an integer >= {least}.")
-        if self.pairs not in ("all", "balance"):
-            raise ValueError(f"pairs={self.pairs!r}: expected 'all' or 'balance'.")
-        step = self.step
-        if isinstance(step, bool) or not isinstance(step, numbers.Real) or not 0 < step < np.inf:
-            raise ValueError(f"step={step!r}: expected a number > 0.")
+            valid = (optional and value is None) or (is_integer(value) and value >= least)
+            check_value(name, value, valid, f"an integer >= {least}{', or None' if optional else ''}")
+        check_value("pairs", self.pairs, self.pairs in ("all", "balance"), "'all' or 'balance'")
+        check_value("step", self.step, is_real(self.step) and 0 < self.step < np.inf, "a number > 0")
+        check_bound(self.max_stretch, self.on_parallel)
+        for name in ("hold_target", "drop_inconsistent"):
+            value = getattr(self, name)
+            check_value(name, value, isinstance(value, (bool, np.bool_)), "True or False")
+        judge, columns, file = self.judge, self.sensitive_columns, self.output_file
+        is_judge = judge is None or hasattr(judge, "predict") or (isinstance(judge, str) and judge == "auto")
+        check_value("judge", judge, is_judge, "'auto', an estimator with predict, or None")
+        is_list = columns is None or (isinstance(columns, (list, tuple)) and len(columns) > 0)
+        check_value("sensitive_columns", columns, is_list, "a non-empty list of names or positions, or None")
+        is_file = file is None or Path(file).suffix == ".npy"
+        check_value("output_file", None if file is None else str(file), is_file, "a path that ends in .npy, or None")
         if self.drop_inconsistent and self.judge is None:
             raise ValueError("drop_inconsistent=True needs a judge: pass judge='auto' or an estimator.")
-        if not (self.judge is None or hasattr(self.judge, "predict") or self.judge == "auto"):
-            raise ValueError(f"judge={self.judge!r}: expected 'auto', an estimator with predict, or None.")
         if self.generator is None:
             unused = [name for name in ("annotators", "n_latent", "n_generated") if getattr(self, name) is not None]
             if unused:
@@ -275,7 +283,7 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
         writer = RowWriter(given.X, len(given.y) + n_drawn + len(source), self.output_file)
         with writer:
             for part in row_chunks(len(given.y), self.batch_size):
-                writer.append(take_rows(given.X, np.arange(len(given.y))[part]))
+                writer.append(take_rows(given.X, np.arange(part.start, part.stop)))
             for part in row_chunks(n_drawn, self.batch_size):
                 groups = sources.groups[part]
                 writer.append(self._with_columns(decode(sources.rows[part]), sources, groups, given))
@@ -329,10 +337,11 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
         groups = np.array([*(position[tuple(member)] for member in members.tolist()), -1])[own]
         needs = cell_needs(given.label_codes, groups, given.label.n_groups, len(sources.members))
         source, wanted, missing = balancing_pairs(sources.label, sources.groups, needs, rng)
+        # Of the rows themselves there are always enough: the largest group of the label is among them.
         if missing:
             warnings.warn(
-                f"pairs='balance': {missing} partner(s) are missing: too few rows of other groups have the label. "
-                f"{'Draw more (n_generated).' if self.generator is not None else 'Add rows.'}",
+                f"pairs='balance': {missing} partner(s) are missing: too few generated rows of other groups have the "
+                "label. Draw more (n_generated).",
                 UserWarning,
                 stacklevel=4,
             )
@@ -343,11 +352,11 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
             return None
         if not isinstance(self.judge, str):
             judge = self.judge
-        elif sources.annotator is not None:
+        elif sources.generated:
             judge = FrozenEstimator(sources.annotator)
         else:
             judge = default_judge(given.rest, int(rng.randint(2**31 - 1)))
-        if self.generator is not None and not isinstance(judge, FrozenEstimator):
+        if sources.generated and not isinstance(judge, FrozenEstimator):
             # What is generated takes no part in what it learns: one judge for all.
             judge = FrozenEstimator(clone(judge).fit(given.rest, given.y))
         return Judges(judge).fit(given.rest, given.y, rng)
@@ -360,7 +369,7 @@ def _describe(given, sources, source, wanted, kept, changed, n_drawn):
     A = pd.concat([given.attributes, members.iloc[groups]], ignore_index=True)
     origin = np.full(len(A), -1)
     origin[: len(given.y)] = np.arange(len(given.y))
-    if sources.annotator is None:
+    if not sources.generated:
         origin[len(given.y) :] = source[kept]
     names = np.asarray(crossed(members), dtype=object)
     summary = pd.DataFrame({"from": names[sources.groups[source]], "to": names[wanted], "n_pairs": 1, "n_kept": kept})

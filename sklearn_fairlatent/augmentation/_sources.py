@@ -30,6 +30,11 @@ class Sources:
     members: np.ndarray  # codes of every intersection
     annotator: Any = None  # of the label, for what is generated
 
+    @property
+    def generated(self):
+        """Whether they are latents of a generator."""
+        return self.annotator is not None
+
     def group_codes(self, groups, variables):
         """Codes by attribute of rows whose groups are given."""
         return {variable.name: self.members[groups][:, k] for k, variable in enumerate(variables)}

@@ -1,6 +1,5 @@
 """Average precision and bias of scores, with bootstrapped medians, as latent de-biasing is evaluated."""
 
-import numbers
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.utils import check_random_state, column_or_1d
 
 from .._attributes import as_values
 from .._groups import binary_labels, crossed, read_groups
+from .._parameters import check_value, is_integer, is_real
 from ._disparity import _amplification, _histogram_gaps, score_bins
 
 BIAS_MEASURES = (
@@ -139,10 +139,8 @@ def bias_scores(
     """
     index = getattr(y_true, "index", None)
     y_true, y_score = _labels_and_scores(y_true, y_score, pos_label)
-    if isinstance(n_bootstraps, bool) or not isinstance(n_bootstraps, numbers.Integral) or n_bootstraps < 1:
-        raise ValueError(f"n_bootstraps={n_bootstraps!r}: expected an integer >= 1.")
-    if isinstance(threshold, bool) or not isinstance(threshold, numbers.Real) or not np.isfinite(float(threshold)):
-        raise ValueError(f"threshold={threshold!r}: expected a finite number.")
+    check_value("n_bootstraps", n_bootstraps, is_integer(n_bootstraps) and n_bootstraps >= 1, "an integer >= 1")
+    check_value("threshold", threshold, is_real(threshold) and np.isfinite(threshold), "a finite number")
     cells = crossed(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
     known = pd.notna(cells)
     y_true, y_score = y_true[known], y_score[known]
