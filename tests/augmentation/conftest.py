@@ -4,11 +4,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from samples import N, small
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from sklearn_fairlatent.augmentation import _judging as judging
 from sklearn_fairlatent.datasets import make_biased_latents
+
+from .samples import N, small
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from samples import (
-    N,
-    flip,
-    small,
-)
 
 from sklearn_fairlatent import TabularCodec
 from sklearn_fairlatent import _counterfactual_map as counterfactual_map
 from sklearn_fairlatent import _readers as readers
 from sklearn_fairlatent.datasets import make_biased_latents
+
+from .samples import (
+    N,
+    flip,
+    small,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
-from samples import NAMES, N, cells, flip, sampler, small
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+
+from .samples import NAMES, N, cells, flip, sampler, small
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),

@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
-from samples import NAMES, TELLERS, Flattened, Generator, N, Reads, cells, flip, generate, module, pictures, small
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+
+from .samples import NAMES, TELLERS, Flattened, Generator, N, Reads, cells, flip, generate, module, pictures, small
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_array_equal
-from samples import NAMES, N, cells, sampler, small
 from sklearn.base import BaseEstimator, clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.preprocessing import StandardScaler
+
+from .samples import NAMES, N, cells, sampler, small
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),

@@ -5,10 +5,11 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from samples import NAMES, SENSITIVE, TELLERS, N, Reads, flip, generate
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+
+from .samples import NAMES, SENSITIVE, TELLERS, N, Reads, flip, generate
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),

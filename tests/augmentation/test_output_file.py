@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
-from samples import NAMES, Flattened, N, Reads, flip, generate, module, pictures, sampler
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
+
+from .samples import NAMES, Flattened, N, Reads, flip, generate, module, pictures, sampler
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),

@@ -7,7 +7,10 @@ import pandas as pd
 import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from samples import (
+
+from sklearn_fairlatent import TabularCodec
+
+from .samples import (
     NAMES,
     SENSITIVE,
     N,
@@ -16,8 +19,6 @@ from samples import (
     sampler,
     small,
 )
-
-from sklearn_fairlatent import TabularCodec
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),

@@ -10,7 +10,15 @@ import sklearn
 import torch
 from joblib import Parallel, delayed
 from numpy.testing import assert_array_equal
-from samples import (
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from sklearn_fairlatent import SmallGroupWarning
+from sklearn_fairlatent.augmentation import LatentFlipSampler
+from sklearn_fairlatent.datasets import make_biased_latents
+
+from .samples import (
     NAMES,
     TELLERS,
     Generator,
@@ -20,13 +28,6 @@ from samples import (
     sampler,
     small,
 )
-from sklearn.base import clone
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
-
-from sklearn_fairlatent import SmallGroupWarning
-from sklearn_fairlatent.augmentation import LatentFlipSampler
-from sklearn_fairlatent.datasets import make_biased_latents
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),
