@@ -132,7 +132,7 @@ class Encoding:
             return X
         module = frozen_module(self.encoder, "encoder")
         if module is not None:
-            E = _through_module(module, X).reshape(len(X), -1)
+            E = through_module(module, X).reshape(len(X), -1)
         elif hasattr(self.encoder, "transform"):
             E = self.encoder.transform(X)
         else:
@@ -150,7 +150,7 @@ class Encoding:
             return E if self.encoder is None else self.encoder.inverse_transform(E)
         module = frozen_module(self.decoder, "decoder")
         if module is not None:
-            return _through_module(module, E)
+            return through_module(module, E)
         return self.decoder.transform(E) if hasattr(self.decoder, "transform") else self.decoder(E)
 
 
@@ -179,9 +179,9 @@ def frozen_module(coder, argument):
     return coder.module_
 
 
-def _through_module(module, X):
-    """Outputs of a frozen module, in batches, in the dtype and on the device of its parameters."""
-    parameter = next(module.parameters(), torch.zeros(0))
+def through_module(module, X, like=None):
+    """Outputs of a frozen module, in batches, in the dtype and on the device of its parameters (of ``like``)."""
+    parameter = next((like or module).parameters(), torch.zeros(0))
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

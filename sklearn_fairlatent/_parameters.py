@@ -19,7 +19,8 @@ def is_real(value):
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
-def _is_device(value):
+def is_device(value):
+    """Whether torch knows a device of this name."""
     if not isinstance(value, (str, torch.device)):
         return False
     try:
@@ -82,7 +83,7 @@ def check_parameters(estimator):
         lambda v: v is None or hasattr(v, "transform") or callable(v) or is_network(v),
         "an estimator with transform as the decoder, a torch.nn.Module, a skorch net, a callable, or None",
     )
-    check("device", _is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
+    check("device", is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
     check(
         "net_params",
         lambda v: v is None or isinstance(v, dict),

@@ -14,15 +14,13 @@ from ._attributes import (
     CONSTRAINTS,
     label_conditions,
     label_variable,
-    read_sensitive_features,
     resolve_pos_label,
-    sensitive_variable,
 )
 from ._batches import split_rows
 from ._counterfactual import BlockMap
 from ._counterfactual_map import fit_counterfactual_map
 from ._encoding import Encoding, as_frame, column_names
-from ._exceptions import LabelLostWarning, MissingSensitiveWarning, PenaltyIneffectiveWarning
+from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
 from ._latent import LatentLayout, linear_information, linear_scores, linear_start, moments, row_chunks, sample_rows
 from ._moving import MovingMixin
@@ -30,6 +28,7 @@ from ._objective import describe_task, exchange_rate
 from ._parameters import check_parameters
 from ._rounding import codec_of, column_positions, encoded_positions, rounding_of
 from ._rows import FLOATS, RowsMixin
+from ._sensitive import read_attributes
 from ._training import Schedule, chance_auc, chance_utility, least_utility, reproducible, train
 
 # Rows whose latents give the groups' quantiles, the readouts and the neutral latent: a tenth of a warm fit on Adult.
@@ -338,7 +337,15 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         X, own = self._read_rows(X, reset=True)
         n_samples = len(X)
         target, label = self._read_label(y, n_samples)
-        variables, attributes = self._read_attributes(own, sensitive_features, n_samples, index, target)
+        variables, attributes = read_attributes(
+            own,
+            sensitive_features,
+            n_samples,
+            index,
+            taken={"residual", "target"} | ({target.name} if target is not None else set()),
+            continuous=list(self.continuous_features or []),
+            on_missing=self.on_missing_sensitive,
+        )
         constraint = CONSTRAINTS[self.constraints]
         if target is None and constraint != "demographic_parity":
             raise ValueError(
@@ -411,52 +418,6 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         if len(codes) != n_samples:
             raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
         return variable, codes
-
-    def _read_attributes(self, own, sensitive_features, n_samples, index, target):
-        """Variables and codes of all attributes, from ``sensitive_features`` and from columns of X."""
-        columns = dict(own)
-        if sensitive_features is not None:
-            given = read_sensitive_features(sensitive_features, n_samples, index)
-            clashes = sorted(set(given) & set(columns))
-            if clashes:
-                raise ValueError(
-                    f"{clashes} are in sensitive_columns and in sensitive_features. Name each attribute once."
-                )
-            columns.update(given)
-        taken = {"residual", "target"} | ({target.name} if target is not None else set())
-        clashes = sorted(set(columns) & taken)
-        if clashes:
-            raise ValueError(
-                f"sensitive attribute(s) {clashes} bear the name of another block of the latent. Rename them."
-            )
-        continuous = list(self.continuous_features or [])
-        strangers = [name for name in continuous if name not in columns]
-        if strangers and columns:
-            raise ValueError(
-                f"continuous_features names {strangers}, but the sensitive attributes are {sorted(columns)}."
-            )
-        if not columns:
-            message = (
-                "No sensitive attribute: pass fit(..., sensitive_features=...) or sensitive_columns=[...]. "
-                "The latent is plain, nothing about it is fair."
-            )
-            if self.on_missing_sensitive == "raise":
-                raise ValueError(message)
-            warnings.warn(message, MissingSensitiveWarning, stacklevel=5)
-        variables = [
-            sensitive_variable(name, values, continuous_features=continuous) for name, values in columns.items()
-        ]
-        codes = [variable.encode(columns[variable.name]) for variable in variables]
-        for variable, code in zip(variables, codes, strict=True):
-            n_missing = int(np.isnan(code).sum())
-            if n_missing:
-                warnings.warn(
-                    f"sensitive_features: {n_missing} of {len(code)} rows have no value of {variable.name!r}. "
-                    "They train everything but its fairness.",
-                    UserWarning,
-                    stacklevel=5,
-                )
-        return variables, codes
 
     def _layout(self, n_encoded, target, variables):
         names = tuple(variable.name for variable in variables)

@@ -1,0 +1,281 @@
+"""The Fairness Stitch: a layer in a trained network against other ways to make its decisions fair.
+
+Sets: Adult by sex, Law school by race, COMPAS by race, Adult rows as sentences (MiniLM), and faces of a pretrained GAN
+(gender protected, "looks older than the median" as label, both as judges say). A network is trained on the training
+rows without a thought of fairness: scikit-learn's MLP on numbers, a small convolutional one on pictures. Every method
+then learns from the same training rows, with equalized odds as its goal. The methods behind the network's features see
+those in front of its last layer, which is where the last-layer baseline (FDR) and the linear stitch work too.
+
+Every method with a knob has six settings. Of these the one is chosen that has the least difference of equalized odds on
+validation rows among those whose balanced accuracy there is at most .01 below the best of FDR's settings.
+
+Every finished set and seed is appended to `results/stitching.csv`; a killed run goes on where it stopped.
+
+Options: --quick (one seed, few rows), --seeds N, --sets NAME [NAME ...], --report (print what is there).
+"""
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from fairlearn.metrics import equalized_odds_difference
+from fairlearn.postprocessing import ThresholdOptimizer
+from fairlearn.reductions import EqualizedOdds, ExponentiatedGradient
+from measuring import median_table, three_way_split, versions
+from problems import _write, load
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from sklearn_fairlatent import FairLatentTransformer
+from sklearn_fairlatent.stitching import FairStitchClassifier
+
+RESULTS = Path(__file__).parent / "results"
+QUICK_ROWS = 3000
+STRENGTHS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
+BOUNDS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005)
+MOST_LOST = 0.01
+DEAD = 1e-6  # columns of an encoder's dead units hold rounding only
+NETWORK, FDR, LINEAR, PENULTIMATE, OURS = (
+    "network as it is",
+    "FDR (last layer)",
+    "linear stitch",
+    "residual stitch, same features",
+    "residual stitch",
+)
+THRESHOLDS, EG, LATENT = "ThresholdOptimizer", "ExponentiatedGradient", "FairLatentTransformer"
+
+
+# ---------------------------------------------------------------- sets
+
+
+def numbers(name, seed, quick):
+    """Rows, labels, groups, the parts, and a network trained on the first part."""
+    problem = load(name)
+    X = problem.X[:, problem.X.std(0) > DEAD * problem.X.std(0).max()]
+    y = (problem.y == problem.positive).astype(int)
+    group = problem.sensitive.iloc[:, 0].to_numpy()
+    train, valid, test = three_way_split(y, problem, seed)
+    if quick and len(train) > QUICK_ROWS:
+        train, _ = train_test_split(train, train_size=QUICK_ROWS, stratify=y[train], random_state=seed)
+    network = make_pipeline(StandardScaler(), MLPClassifier((64, 32), early_stopping=True, random_state=seed))
+    start = time.perf_counter()
+    network.fit(X[train], y[train])
+    return X, y, group, (train, valid, test), network, time.perf_counter() - start, "activation_1"
+
+
+def faces(name, seed, quick):
+    """Small pictures of the GAN with what judges say of them, and a convolutional network."""
+    from generated import as_floats, fit_pictures, judged_samples
+
+    pool = judged_samples(quick)
+    y = (pool["age"] > np.median(pool["age"])).astype(int)
+    group = np.where(pool["gender"] > 0, "male", "female")
+    X = as_floats(pool["small"])
+    cells = np.char.add(y.astype(str), group.astype(str))
+    train, test = train_test_split(np.arange(len(y)), test_size=0.3, stratify=cells, random_state=seed)
+    train, valid = train_test_split(train, test_size=0.2, stratify=cells[train], random_state=seed)
+    start = time.perf_counter()
+    network = fit_pictures(seed, pool["small"][train], y[train])
+    # Behind the flattened maps and the dropout comes the last layer.
+    return X, y, group, (train, valid, test), network, time.perf_counter() - start, "12"
+
+
+SETS = {
+    "adult-sex": numbers,
+    "law-race": numbers,
+    "compas-race": numbers,
+    "adult-text-sex": numbers,
+    "gan-faces": faces,
+}
+
+
+# ---------------------------------------------------------------- methods
+
+
+def stitches(network, last, seed):
+    """Every classifier of ours with its setting: (method, strength, classifier)."""
+    kinds = {
+        FDR: {"stitch": "last_layer"},
+        LINEAR: {"stitch": "linear", "split": last},
+        PENULTIMATE: {"split": last},
+        OURS: {},
+    }
+    for method, params in kinds.items():
+        for strength in STRENGTHS:
+            yield (
+                method,
+                strength,
+                FairStitchClassifier(FrozenEstimator(network), fairness_strength=strength, random_state=seed, **params),
+            )
+
+
+def oversampled(y, group, seed):
+    """Positions of rows drawn so that every cell of label and group has as many as the largest."""
+    rng = np.random.RandomState(seed)
+    cells = np.unique(np.char.add(y.astype(str), group.astype(str)), return_inverse=True)[1]
+    most = np.bincount(cells).max()
+    drawn = [rng.choice(np.flatnonzero(cells == c), most - (cells == c).sum()) for c in range(cells.max() + 1)]
+    return np.concatenate([np.arange(len(y)), *drawn])
+
+
+def feature_methods(F, y, group, train, seed, scores):
+    """Methods behind the network's features: (method, setting, seconds, predictions and scores of all rows)."""
+    start = time.perf_counter()
+    optimizer = ThresholdOptimizer(
+        estimator=Score(),
+        constraints="equalized_odds",
+        objective="balanced_accuracy_score",
+        predict_method="predict",
+    )
+    optimizer.fit(scores[train, None], y[train], sensitive_features=group[train])
+    predicted = optimizer.predict(scores[:, None], sensitive_features=group, random_state=seed)
+    probabilities = optimizer._pmf_predict(scores[:, None], sensitive_features=group)[:, 1]
+    yield THRESHOLDS, np.nan, time.perf_counter() - start, predicted, probabilities
+    some = train[oversampled(y[train], group[train], seed)]
+    F = StandardScaler().fit(F[train]).transform(F)
+    for bound in BOUNDS:
+        start = time.perf_counter()
+        mixture = ExponentiatedGradient(LogisticRegression(max_iter=1000), EqualizedOdds(difference_bound=bound))
+        mixture.fit(F[some], y[some], sensitive_features=group[some])
+        seconds = time.perf_counter() - start
+        yield EG, bound, seconds, mixture.predict(F, random_state=seed), mixture._pmf_predict(F)[:, 1]
+    for strength in STRENGTHS:
+        start = time.perf_counter()
+        fair = FairLatentTransformer(constraints="equalized_odds", fairness_strength=strength, random_state=seed)
+        model = make_pipeline(fair, LogisticRegression(class_weight="balanced"))
+        model.fit(F[train], y[train], fairlatenttransformer__sensitive_features=group[train])
+        seconds = time.perf_counter() - start
+        yield LATENT, strength, seconds, model.predict(F), model.predict_proba(F)[:, 1]
+
+
+class Score(ClassifierMixin, BaseEstimator):
+    """The score that its only column is."""
+
+    def fit(self, X, y):
+        """There is nothing to learn."""
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        """The column."""
+        return np.asarray(X)[:, 0]
+
+
+# ---------------------------------------------------------------- the run
+
+
+def one(name, seed, quick):
+    """Rows of the results for a set and a seed: of every method the setting that validation rows choose."""
+    X, y, group, (train, valid, test), network, network_seconds, last = SETS[name](name, seed, quick)
+    scores = network.predict_proba(X)[:, 1]
+    tried = [(NETWORK, np.nan, 0.0, (scores > 0.5).astype(int), scores, "")]
+    features = None
+    for method, strength, stitch in stitches(network, last, seed):
+        start = time.perf_counter()
+        stitch.fit(X[train], y[train], sensitive_features=group[train])
+        seconds = time.perf_counter() - start
+        probabilities = stitch.predict_proba(X)[:, 1]
+        tried.append((method, strength, seconds, (probabilities > 0.5).astype(int), probabilities, stitch.split_))
+        if method == PENULTIMATE and features is None:
+            features = extracted(stitch, X)
+    tried += [(*found, last) for found in feature_methods(features, y, group, train, seed, scores)]
+    measured = []
+    for method, setting, seconds, predicted, probabilities, split in tried:
+        row = {"method": method, "setting": setting, "split": split, "seconds": seconds}
+        for part, rows in (("valid", valid), ("test", test)):
+            own = y[rows], predicted[rows]
+            row |= {
+                f"{part} balanced accuracy": balanced_accuracy_score(*own),
+                f"{part} AUC": roc_auc_score(y[rows], probabilities[rows]),
+                f"{part} EO": equalized_odds_difference(*own, sensitive_features=group[rows]),
+            }
+        measured.append(row)
+    table = pd.DataFrame(measured)
+    enough = table.loc[table["method"] == FDR, "valid balanced accuracy"].max() - MOST_LOST
+    table["chosen"] = False
+    for _, own in table.groupby("method"):
+        allowed = own[own["valid balanced accuracy"] >= enough]
+        table.loc[
+            own["valid balanced accuracy"].idxmax() if allowed.empty else allowed["valid EO"].idxmin(), "chosen"
+        ] = True
+    majority = max(y[test].mean(), 1 - y[test].mean())
+    common = {"set": name, "seed": seed, "majority": majority, "network seconds": network_seconds}
+    return table.assign(**common, versions=versions())
+
+
+def extracted(stitch, X):
+    """What the network gives in front of its last layer, float64."""
+    import torch
+
+    parameter = next(stitch.network_.parameters())
+    with torch.no_grad():
+        parts = [
+            stitch.extractor_(torch.as_tensor(rows, dtype=parameter.dtype))
+            for rows in np.array_split(X, max(1, len(X) // 500))
+        ]
+    return torch.cat(parts).double().numpy()
+
+
+MEASURES = ["test balanced accuracy", "test AUC", "test EO", "seconds"]
+
+
+def report(table):
+    """Medians over the seeds, and where the residual stitch is ahead of the last-layer baseline."""
+    table = table[table["chosen"]]
+    for name, rows in table.groupby("set", sort=False):
+        print(f"\n{name}: medians [lowest, highest] of {rows['seed'].nunique()} seed(s)")
+        print(median_table(rows, "method", MEASURES).to_string())
+        print(f"majority: accuracy {rows['majority'].median():.3f}, balanced accuracy .500, AUC .500, EO .000")
+        middle = rows.groupby("method")[MEASURES].median()
+        for ours in (OURS, PENULTIMATE):
+            gain = middle.loc[ours] - middle.loc[FDR]
+            print(
+                f"{ours} against {FDR}: EO {gain['test EO']:+.4f}, balanced accuracy "
+                f"{gain['test balanced accuracy']:+.4f}"
+            )
+        seconds = rows["network seconds"].median()
+        print(
+            f"the network took {seconds:.1f} s; {PENULTIMATE}: {middle.loc[PENULTIMATE, 'seconds'] / seconds:.3f} of it"
+        )
+        print("layers chosen:", rows.loc[rows["method"] == OURS, "split"].value_counts().to_dict())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    args = parser.parse_args()
+    results = RESULTS / "quick" if args.quick else RESULTS
+    results.mkdir(exist_ok=True)
+    file = results / "stitching.csv"
+    for seed in [] if args.report else range(1 if args.quick else args.seeds):
+        for name in args.sets:
+            done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["set", "seed"])
+            if ((done["set"] == name) & (done["seed"] == seed)).any():
+                continue
+            with warnings.catch_warnings(), threadpool_limits(1):
+                warnings.simplefilter("ignore")
+                start = time.perf_counter()
+                rows = one(name, seed, args.quick)
+            print(f"{name} seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
+            # Another process may have added its sets meanwhile.
+            done = pd.read_csv(file) if file.exists() else done
+            _write(file, pd.concat([done, rows], ignore_index=True).round(5).to_csv(index=False).encode())
+    report(pd.read_csv(file))
+    print(f"\n{versions()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The sensitive attributes of a fit: from columns of X and from the argument, checked and coded."""
+
+import warnings
+
+import numpy as np
+
+from ._attributes import read_sensitive_features, sensitive_variable
+from ._exceptions import MissingSensitiveWarning
+
+# Frames from a warning to who called: this function, the estimator's ``_fit``, its ``fit``.
+CALLER = 4
+
+
+def read_attributes(own, sensitive_features, n_samples, index, *, taken, continuous, on_missing):
+    """Variables and codes of all attributes; to be called by the ``_fit`` that ``fit`` calls.
+
+    Parameters
+    ----------
+    own : dict of str to ndarray
+        Attributes that are columns of X.
+    sensitive_features : Series, DataFrame, array-like of shape (n_samples,) or (n_samples, n), dict, or None
+    n_samples : int
+    index : pandas.Index or None
+        That of X.
+    taken : set of str
+        Names that no attribute may bear.
+    continuous : list of str
+        Attributes that are quantities.
+    on_missing : {"warn", "raise"}
+        What is done where there is no attribute at all.
+
+    Returns
+    -------
+    variables : list of Variable
+    codes : list of ndarray of shape (n_samples,)
+        NaN where missing.
+    """
+    columns = dict(own)
+    if sensitive_features is not None:
+        given = read_sensitive_features(sensitive_features, n_samples, index)
+        clashes = sorted(set(given) & set(columns))
+        if clashes:
+            raise ValueError(f"{clashes} are in sensitive_columns and in sensitive_features. Name each attribute once.")
+        columns.update(given)
+    clashes = sorted(set(columns) & taken)
+    if clashes:
+        raise ValueError(f"sensitive attribute(s) {clashes} bear the name of another block of the latent. Rename them.")
+    strangers = [name for name in continuous if name not in columns]
+    if strangers and columns:
+        raise ValueError(f"continuous_features names {strangers}, but the sensitive attributes are {sorted(columns)}.")
+    if not columns:
+        message = (
+            "No sensitive attribute: pass fit(..., sensitive_features=...) or sensitive_columns=[...]. "
+            "What is learnt is plain, nothing about it is fair."
+        )
+        if on_missing == "raise":
+            raise ValueError(message)
+        warnings.warn(message, MissingSensitiveWarning, stacklevel=CALLER)
+    variables = [sensitive_variable(name, values, continuous_features=continuous) for name, values in columns.items()]
+    codes = [variable.encode(columns[variable.name]) for variable in variables]
+    for variable, code in zip(variables, codes, strict=True):
+        n_missing = int(np.isnan(code).sum())
+        if n_missing:
+            warnings.warn(
+                f"sensitive_features: {n_missing} of {len(code)} rows have no value of {variable.name!r}. "
+                "They train everything but its fairness.",
+                UserWarning,
+                stacklevel=CALLER,
+            )
+    return variables, codes
