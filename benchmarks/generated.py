@@ -43,10 +43,15 @@ def halved(pictures):
     return np.round(255 * smaller).astype(np.uint8)
 
 
-def picture_classifier(seed, widths=(16, 32, 64)):
-    """A convolutional network for small pictures: a skorch classifier, not fitted yet, always the same for a seed."""
+def picture_classifier(seed, widths=(16, 32, 64), pooled=False, max_epochs=8):
+    """A convolutional network for small pictures: a skorch classifier, not fitted yet, always the same for a seed.
+
+    ``pooled``: the last layer reads the mean of every map instead of all of it behind a dropout, and the rate falls to
+    zero (cosine), without which such a network ends wherever its last step takes it.
+    """
     import torch
     from skorch import NeuralNetClassifier
+    from skorch.callbacks import LRScheduler
     from torch import nn
 
     layers, n_in = [], 3
@@ -55,13 +60,17 @@ def picture_classifier(seed, widths=(16, 32, 64)):
         n_in = n_out
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        module = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(16 * widths[-1], 2))
+        if pooled:
+            module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 2))
+        else:
+            module = nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.5), nn.Linear(16 * widths[-1], 2))
     return NeuralNetClassifier(
         module,
         criterion=nn.CrossEntropyLoss,
         optimizer=torch.optim.AdamW,
         lr=2e-3,
-        max_epochs=8,
+        max_epochs=max_epochs,
+        callbacks=[LRScheduler(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max_epochs)] if pooled else None,
         batch_size=128,
         train_split=None,
         verbose=0,

@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 from ._latent import row_chunks
 
 # Rows that pass through a torch encoder at once.
-MODULE_ROWS = 512
+MODULE_ROWS = 128
 
 
 def as_frame(X) -> Any:

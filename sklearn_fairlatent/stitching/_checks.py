@@ -66,7 +66,7 @@ def check_parameters(estimator):
         check(name, positive_integer, "an integer >= 1")
     check("max_epochs", lambda v: word(v, "auto") or positive_integer(v), "'auto' or an integer >= 1")
     check("batch_size", lambda v: word(v, "auto") or (is_integer(v) and v >= 2), "'auto' or an integer >= 2")
-    check("lr", lambda v: is_real(v) and 0 < v < np.inf, "a finite number > 0")
+    check("lr", lambda v: word(v, "auto") or (is_real(v) and 0 < v < np.inf), "'auto' or a finite number > 0")
     check("validation_fraction", lambda v: is_real(v) and 0 < v < 1, "a number in (0, 1)")
     check("on_missing_sensitive", lambda v: word(v, "warn", "raise"), "'warn' or 'raise'")
     check("device", is_device, "a device that torch knows, such as 'cpu' or 'cuda'")

@@ -52,7 +52,7 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
     split : str, default="auto"
         Name of the layer after which to stitch, as in ``network.named_modules()``, or "input": in front of the first
         one. "auto": every layer that everything goes through, but the last one with weights, is tried (the last
-        eight, up to 16,384 values a row), and the one with the least objective on held-out rows is kept; see
+        eight, up to 4,096 values a row), and the one with the least objective on held-out rows is kept; see
         ``split_scores_``. The layers of an MLPClassifier are "hidden_0", "activation_0", ..., "output".
     constraints : str, default="equalized_odds"
         What fairness means. "equalized_odds": equal rates of every decision within each label.
@@ -81,15 +81,15 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
     network_output : {"auto", "logits", "probabilities"}, default="auto"
         What the network gives. "auto": of a skorch net, what its criterion tells; of a module, probabilities if its
         last step is a softmax or sigmoid. Of two classes it may give one number, for the second.
-    hidden_size : int, default=64
+    hidden_size : int, default=32
         Units of the residual stitch.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows. "auto": about 400 steps, between 10 and 200 passes.
+        Passes over the training rows. "auto": about 200 steps, between 10 and 200 passes.
     batch_size : int or "auto", default="auto"
         Rows a step, drawn so that every combination of label and group has its share; at least 2. "auto": 2,048, or
         all if there are fewer. The disparity of a small batch is mostly noise.
-    lr : float, default=1e-2
-        Peak of the one-cycle learning rate.
+    lr : float or "auto", default="auto"
+        Peak of the one-cycle learning rate. "auto": 1e-2, and 1e-1 for a fresh last layer, which starts from nothing.
     validation_fraction : float, default=0.2
         Share of rows held out, 2,000 at most, to choose the epoch and the layer. With fewer than 20 the training rows
         are used.
@@ -194,10 +194,10 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         sensitive_columns=None,
         classes=None,
         network_output="auto",
-        hidden_size=64,
+        hidden_size=32,
         max_epochs: int | str = "auto",
         batch_size: int | str = "auto",
-        lr=1e-2,
+        lr: float | str = "auto",
         validation_fraction=0.2,
         on_missing_sensitive="warn",
         device: Any = "cpu",

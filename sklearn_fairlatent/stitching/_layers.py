@@ -15,7 +15,7 @@ from ._stitches import FreshLayer, Stitch
 from ._training import StitchedHead, TrainedStitch, disparities, train_stitch
 
 # "auto" caches the features of one layer at a time; wider ones (maps of early layers) are left out.
-MOST_FEATURES = 16_384
+MOST_FEATURES = 4096
 # And tries no more layers than these, the last ones.
 MOST_LAYERS = 8
 

@@ -202,7 +202,7 @@ BAD = [
     ({"max_epochs": 0}, "max_epochs=0: expected 'auto' or an integer >= 1"),
     # A row alone says nothing about the difference between groups.
     ({"batch_size": 1}, "batch_size=1: expected 'auto' or an integer >= 2"),
-    ({"lr": 0}, "lr=0: expected a finite number > 0"),
+    ({"lr": 0}, "lr=0: expected 'auto' or a finite number > 0"),
     ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
     ({"on_missing_sensitive": "ignore"}, "on_missing_sensitive='ignore'"),
     ({"device": "abacus"}, "device='abacus': expected a device"),
