@@ -27,7 +27,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
 html_theme_options = {"show_prev_next": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 # Nothing is below them.
-PAGES = ("install", "user_guide", "auditing", "augmentation", "faces", "design_notes", "readme")
+PAGES = ("install", "user_guide", "auditing", "augmentation", "stitching", "faces", "design_notes", "readme")
 html_sidebars = {page: [] for page in PAGES}
 html_sidebars["auto_examples/*"] = []  # code and tables need the width
 

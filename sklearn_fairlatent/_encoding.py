@@ -187,7 +187,7 @@ def through_module(module, X, like=None):
     try:
         with torch.no_grad():
             parts = [
-                module(torch.tensor(np.asarray(X[rows]), dtype=parameter.dtype, device=parameter.device))
+                module(torch.from_numpy(np.array(X[rows], order="C")).to(parameter))
                 .cpu()
                 .to(torch.float64 if parameter.dtype == torch.float64 else torch.float32)
                 .numpy()

@@ -34,7 +34,9 @@ class RowsMixin:
 
     def _read_rows(self, X, *, reset):
         """X without its sensitive columns, validated, and these columns as arrays by attribute name."""
-        if not self.sensitive_columns:
+        if reset and not self.sensitive_columns:
+            self._sensitive_positions = []
+        if not (self.sensitive_columns if reset else self._sensitive_positions):
             if self.encoder is None:
                 return self._numbers(validate_data, self, X, reset=reset, ensure_min_samples=1 + reset), {}
             if getattr(X, "ndim", 1) == 2 or as_frame(X) is not None:
@@ -106,8 +108,6 @@ class RowsMixin:
 
     def _own_names(self):
         """Names of the attributes that are columns of X; like scikit-learn, x0, x1, ... without names."""
-        if not self.sensitive_columns:
-            return []
         names = getattr(self, "feature_names_in_", None)
         return [f"x{k}" if names is None else str(names[k]) for k in self._sensitive_positions]
 
@@ -127,7 +127,7 @@ class RowsMixin:
     def _give_back(self, E, like=None, own=None):
         """Encoded rows ``E`` in the space, and the kind, of X; sensitive columns from ``own``, else missing."""
         rows = self.encoding_.decode(E)
-        if not self.sensitive_columns:
+        if not self._sensitive_positions:
             decoded = as_frame(rows)
             index = getattr(like, "index", None)
             if decoded is not None and index is not None and hasattr(rows, "index"):

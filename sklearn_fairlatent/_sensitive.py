@@ -6,6 +6,7 @@ import numpy as np
 
 from ._attributes import read_sensitive_features, sensitive_variable
 from ._exceptions import MissingSensitiveWarning
+from ._groups import is_continuous
 
 # Frames from a warning to who called: this function, the estimator's ``_fit``, its ``fit``.
 CALLER = 4
@@ -24,8 +25,8 @@ def read_attributes(own, sensitive_features, n_samples, index, *, taken, continu
         That of X.
     taken : set of str
         Names that no attribute may bear.
-    continuous : list of str
-        Attributes that are quantities.
+    continuous : list of str or None
+        Attributes that are quantities. None: there may be none.
     on_missing : {"warn", "raise"}
         What is done where there is no attribute at all.
 
@@ -44,7 +45,16 @@ def read_attributes(own, sensitive_features, n_samples, index, *, taken, continu
         columns.update(given)
     clashes = sorted(set(columns) & taken)
     if clashes:
-        raise ValueError(f"sensitive attribute(s) {clashes} bear the name of another block of the latent. Rename them.")
+        raise ValueError(
+            f"sensitive attribute(s) {clashes} bear the name of another block, or of the label. Rename them."
+        )
+    if continuous is None:
+        quantities = [name for name, values in columns.items() if is_continuous(values)]
+        if quantities:
+            raise ValueError(
+                f"sensitive attribute(s) {quantities} are numbers, not groups. Cut them into groups before."
+            )
+        continuous = []
     strangers = [name for name in continuous if name not in columns]
     if strangers and columns:
         raise ValueError(f"continuous_features names {strangers}, but the sensitive attributes are {sorted(columns)}.")

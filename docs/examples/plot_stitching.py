@@ -2,8 +2,8 @@
 A layer that makes a trained network fairer
 ===========================================
 
-A network predicts incomes, and of those who earn well it finds fewer among the women, of those who do not it suspects more
-among the men. Here it stays as it is, and one small layer is stitched in: after which of its layers, and how much
+A network predicts incomes. Of those who earn well it finds fewer among the women, and of those who do not it suspects
+more among the men. Here it stays as it is, and one small layer is stitched in: after which of its layers, and how much
 does that change?
 """
 
@@ -11,7 +11,8 @@ does that change?
 # The network
 # -----------
 #
-# Two hidden layers of scikit-learn's, on census rows. 10,000 people train it and the stitch, 4,000 choose, 12,000 report.
+# Two hidden layers of scikit-learn's, on census rows. 10,000 people train it and the stitch, 4,000 choose, 12,000
+# report.
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -48,8 +49,9 @@ network = FrozenEstimator(trained)
 # After which layer?
 # ------------------
 #
-# Every one is tried, with the rows that ``fit`` holds out. The paper's place is in front of the last layer (Sulaiman and Roy,
-# arXiv:2311.03532), which is ``activation_1`` here. Earlier layers know more, and a stitch there can change more.
+# Every one is tried, with the rows that ``fit`` holds out. The paper's place is in front of the last layer (Sulaiman
+# and Roy, arXiv:2311.03532), which is ``activation_1`` here. Earlier layers know more, and a stitch there can change
+# more.
 
 stitch = FairStitchClassifier(network, random_state=0).fit(X_train, y_train, sensitive_features=sex_train)
 print(stitch.split_scores_.round(3).to_string())
@@ -59,9 +61,9 @@ print("kept:", stitch.split_)
 # What it costs and what it brings
 # --------------------------------
 #
-# The layer is kept and the strength varied. Beside it the last layer trained anew, on the same rows, with the same loss and
-# the same choice of the epoch. Balanced accuracy, for one person in four earns well, and the difference of equalized odds, on
-# the test rows.
+# The layer is kept and the strength varied. Beside it the last layer trained anew, on the same rows, with the same loss
+# and the same choice of the epoch. Balanced accuracy, for one person in four earns well, and the difference of
+# equalized odds, on the test rows.
 
 
 def measured(model, X, y, sex):

@@ -39,7 +39,7 @@ def round_trip(fair, rows):
     back = fair.from_latent(fair.to_latent(rows))
     if as_frame(rows) is not None and as_frame(back) is None:
         back = frame_like(rows, dict(zip(column_names(rows), np.asarray(back).T, strict=True)))
-    hidden = {*fair._own_names(), *(fair._sensitive_positions if fair.sensitive_columns else [])}
+    hidden = {*fair._own_names(), *fair._sensitive_positions}
     found = {
         "numbers": 0,
         "numbers_that_differ": 0,

@@ -8,6 +8,18 @@ from torch import nn
 from .._parameters import check_value, is_device, is_integer, is_real
 from ._constraints import CONSTRAINTS
 
+# Arguments of skorch that are the classifier's business.
+OWN = {
+    "module",
+    "criterion",
+    "max_epochs",
+    "batch_size",
+    "lr",
+    "device",
+    "train_split",
+    "iterator_train",
+    "iterator_valid",
+}
 KINDS = ("residual", "linear", "last_layer")
 
 
@@ -42,6 +54,8 @@ def check_parameters(estimator):
         lambda v: isinstance(v, nn.Module) or word(v, *KINDS),
         "'residual', 'linear', 'last_layer' or a torch.nn.Module",
     )
+    if isinstance(estimator.stitch, nn.Module) and not any(True for _ in estimator.stitch.parameters()):
+        raise ValueError(f"stitch={type(estimator.stitch).__name__} has no weights: there is nothing to train.")
     check(
         "balanced",
         lambda v: isinstance(v, (bool, np.bool_)) or word(v, "subsample"),
@@ -72,3 +86,8 @@ def check_parameters(estimator):
     check("device", is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
     check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
     check("net_params", lambda v: v is None or isinstance(v, dict), "a dict of skorch.NeuralNet arguments, or None")
+    taken = sorted(set(estimator.net_params or {}) & OWN)
+    if taken:
+        raise ValueError(
+            f"net_params sets {taken}, which the schedule of the rate goes by. Set those of the classifier."
+        )

@@ -2,16 +2,17 @@
 
 import copy
 from collections import OrderedDict
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
-from .._attributes import Variable, label_variable, resolve_pos_label
+from .._attributes import Variable, as_values, label_variable, resolve_pos_label
 from .._batches import split_rows
 from .._encoding import through_module
 from .._rows import FLOATS, RowsMixin
@@ -21,13 +22,15 @@ from ._cells import cells_of, coded_rows, smallest_cells
 from ._checks import check_parameters
 from ._constraints import CONSTRAINTS
 from ._cutting import CutNetwork, with_stitch
-from ._layers import MOST_FEATURES, places, stitch_best
+from ._layers import new_stitch, places, stitch_best
 from ._networks import Trained, trained_network
 from ._stitches import FreshLayer
 from ._training import Goal, Schedule, StitchedHead
 
 # The name of the label where attributes have theirs.
 LABEL = "target"
+# Rows on which a network with the stitch among its layers is compared with its parts.
+PROBED = 64
 
 
 class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
@@ -52,7 +55,7 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
     split : str, default="auto"
         Name of the layer after which to stitch, as in ``network.named_modules()``, or "input": in front of the first
         one. "auto": every layer that everything goes through, but the last one with weights, is tried (the last
-        eight, up to 4,096 values a row), and the one with the least objective on held-out rows is kept; see
+        eight, up to 1,024 values a row), and the one with the least objective on held-out rows is kept; see
         ``split_scores_``. The layers of an MLPClassifier are "hidden_0", "activation_0", ..., "output".
     constraints : str, default="equalized_odds"
         What fairness means. "equalized_odds": equal rates of every decision within each label.
@@ -273,58 +276,35 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
     def _fit(self, X, y, sensitive_features, sample_weight):
         check_parameters(self)
         index = getattr(X, "index", None)
+        self._takes_arrays = (self.network is not None or self.head is not None) and not self.sensitive_columns
         X, own = self._read_rows(X, reset=True)
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        label, codes = label_variable(y, "auto", LABEL)
-        if label.kind == "continuous":
-            raise ValueError("Unknown label type: y is continuous, this is a classifier. Cut y into classes before.")
-        if len(codes) != len(X):
-            raise ValueError(f"y has {len(codes)} rows, X has {len(X)}; they must have the same length.")
+        label, codes = self._read_label(y, len(X))
         variables, attributes = read_attributes(
-            own, sensitive_features, len(X), index, taken={LABEL}, continuous=[], on_missing=self.on_missing_sensitive
+            own, sensitive_features, len(X), index, taken={LABEL}, continuous=None, on_missing=self.on_missing_sensitive
         )
-        quantities = [variable.name for variable in variables if variable.kind == "continuous"]
-        if quantities:
-            raise ValueError(
-                f"sensitive attribute(s) {quantities} are numbers, not groups. Cut them into groups before: decisions "
-                "have rates in groups."
-            )
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with reproducible(seed, self.n_threads):
             rng = np.random.RandomState(seed)
-            network, classes, output = self._read_network(
-                X, label.decode(codes), None if sample_weight is None else weights, seed
-            )
-            if classes is not None:
-                if not set(label.categories.tolist()) <= set(classes.tolist()):
-                    raise ValueError(
-                        f"y has the classes {label.categories.tolist()}, the network {classes.tolist()}. Pass rows of "
-                        "these, or classes= if the network's outputs stand for others."
-                    )
-                known = Variable(LABEL, "groups", categories=classes)
-                codes, label = known.encode(label.decode(codes)), known
-            leaves = ("extractor", "head") if self.head is not None else ()
+            y = label.decode(codes)
+            trained = self._read_network(X, y, None if sample_weight is None else weights, seed)
+            network, label, order = trained.module, *self._match_classes(label, trained.classes)
             goal = Goal(
                 label.n_groups,
-                output or ("probabilities" if CutNetwork(network, leaves).ends_in_probabilities() else "logits"),
+                order,
+                trained.output or self._find_output(network),
                 tuple(variable.n_groups for variable in variables),
                 CONSTRAINTS[self.constraints],
                 self._pos_code(label),
                 self.fairness_strength,
             )
-            train_rows, held_out_rows = split_rows(len(X), self.validation_fraction, codes, attributes, rng)
-            if self.balanced == "subsample":
-                train_rows = smallest_cells(train_rows, cells_of(codes, attributes), rng)
-            dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
+            parts = self._parts(label.encode(y), attributes, weights, network, rng)
             best, self.split_scores_ = stitch_best(
-                places(network, self.split, self.stitch, leaves),
-                MOST_FEATURES if self.split == "auto" else np.inf,
+                places(network, self.split, self.stitch, self._leaves()),
+                partial(new_stitch, self.stitch, self.hidden_size),
                 network,
-                self.stitch,
-                self.hidden_size,
                 X,
-                coded_rows(codes, attributes, weights, self.balanced, dtype, self.device),
-                (train_rows, held_out_rows),
+                *parts,
                 goal,
                 Schedule(self.max_epochs, self.batch_size, self.lr, self.verbose, self.net_params or {}),
                 seed,
@@ -336,16 +316,92 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         self.n_iter_ = len(self.history_)
         self.classes_ = label.categories
         self.trained_without_sensitive_ = not variables
+        self._in_place = self._works_in_place(X[:PROBED])
+
+    @staticmethod
+    def _read_label(y, n_samples):
+        values = column_or_1d(as_values(y) if isinstance(y, (list, tuple)) else y, warn=True)
+        if len(values) and (values == values[0]).all():
+            raise ValueError(f"y has a single class {values[:1].tolist()}; a classifier needs at least two.")
+        label, codes = label_variable(values, "auto", LABEL)
+        if label.kind == "continuous":
+            raise ValueError("Unknown label type: y is continuous, this is a classifier. Cut y into classes before.")
+        if len(codes) != n_samples:
+            raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
+        return label, codes
 
     def _read_network(self, X, y, sample_weight, seed):
         """A frozen copy of the network, its classes and what it gives, the last two None where nobody tells."""
-        if self.head is not None:
-            trained = Trained(nn.Sequential(OrderedDict(extractor=self.extractor, head=self.head)))
+        extractor, head = self.extractor, self.head
+        if extractor is not None and head is not None:
+            trained = Trained(nn.Sequential(OrderedDict(extractor=extractor, head=head)))
         else:
             trained = trained_network(self.network, X, y, sample_weight, seed)
-        network = copy.deepcopy(trained.module).to(self.device).eval().requires_grad_(False)
-        classes = trained.classes if self.classes is None else np.asarray(self.classes)
-        return network, classes, trained.output if self.network_output == "auto" else self.network_output
+        return Trained(
+            copy.deepcopy(trained.module).to(self.device).eval().requires_grad_(False),
+            trained.classes if self.classes is None else np.asarray(self.classes),
+            trained.output if self.network_output == "auto" else self.network_output,
+        )
+
+    @staticmethod
+    def _match_classes(label, classes):
+        """The label with the network's classes, sorted as scikit-learn wants them, and the outputs that mean them."""
+        if classes is None:
+            return label, None
+        if not set(label.categories.tolist()) <= set(classes.tolist()):
+            raise ValueError(
+                f"y has the classes {label.categories.tolist()}, the network {classes.tolist()}. Pass rows of these, "
+                "or classes= if the network's outputs stand for others."
+            )
+        order = np.argsort(classes, kind="stable")
+        return Variable(LABEL, "groups", categories=classes[order]), tuple(order.tolist())
+
+    def _leaves(self):
+        """Parts of the network that were given as modules."""
+        return ("extractor", "head") if self.head is not None else ()
+
+    def _find_output(self, network):
+        """What a module gives, by its last step."""
+        if self.head is None:
+            return "probabilities" if CutNetwork(network).ends_in_probabilities() else "logits"
+        try:
+            return "probabilities" if CutNetwork(network.head).ends_in_probabilities() else "logits"
+        except ValueError:
+            raise ValueError(
+                f"network_output='auto': what head={type(self.head).__name__} gives cannot be told, since its steps "
+                "cannot be followed. Pass network_output='logits' or 'probabilities'."
+            ) from None
+
+    def _parts(self, codes, attributes, weights, network, rng):
+        """Training rows and held-out rows, each as positions and as what is known of them."""
+        used = np.flatnonzero(weights > 0)
+        known = [codes[used], [values[used] for values in attributes]]
+        train, held_out = (used[rows] for rows in split_rows(len(used), self.validation_fraction, *known, rng))
+        if self.balanced == "subsample":
+            train = smallest_cells(train, cells_of(codes, attributes), rng)
+        dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)
+        # Held-out rows are all there: there the same balance comes from weights.
+        ways = self.balanced, bool(self.balanced)
+        return [
+            (positions, coded_rows(codes, attributes, weights, balanced, dtype, self.device).take(positions))
+            for positions, balanced in zip((train, held_out), ways, strict=True)
+        ]
+
+    def _works_in_place(self, X):
+        """Whether the stitch among the network's layers gives what the parts give: some networks look at theirs."""
+        try:
+            given = through_module(self._network_in_place(), X, like=self.network_)
+        except Exception:  # whatever the user's forward raises when a layer is another one
+            return False
+        return np.allclose(given, through_module(self._network_of_parts(), X, like=self.network_), rtol=1e-4, atol=1e-5)
+
+    def _network_in_place(self):
+        replaces = isinstance(self.stitch_, FreshLayer)
+        return with_stitch(self.network_, self.split_, copy.deepcopy(self.stitch_), replaces=replaces).eval()
+
+    def _network_of_parts(self):
+        parts = OrderedDict(extractor=self.extractor_, stitch=self.stitch_, head=self.head_)
+        return copy.deepcopy(nn.Sequential(parts)).eval()
 
     def _pos_code(self, label):
         if CONSTRAINTS[self.constraints] != "true_positive_rate_parity":
@@ -412,19 +468,18 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         Returns
         -------
         network : torch.nn.Module
-            A copy. It takes what the network took and gives what it gave, logits or probabilities.
+            A copy. It takes what the network took and gives what it gave, logits or probabilities, in its own order of
+            classes. Where a network looks at its layers and would notice the stitch among them, its parts in a row.
         """
         check_is_fitted(self)
-        replaces = isinstance(self.stitch_, FreshLayer)
-        return with_stitch(self.network_, self.split_, copy.deepcopy(self.stitch_), replaces=replaces).eval()
+        return self._network_in_place() if self._in_place else self._network_of_parts()
 
     # ---------------------------------------------------------------- rows
 
     def _numbers(self, check, *args, **kwargs):
         """``check(*args)`` as floats, of as many dimensions as a network of the user takes."""
-        several = (self.network is not None or self.head is not None) and not self.sensitive_columns
         try:
-            return check(*args, dtype=FLOATS, allow_nd=several, **kwargs)
+            return check(*args, dtype=FLOATS, allow_nd=self._takes_arrays, **kwargs)
         except ValueError as error:
             if "could not convert" not in str(error):
                 raise

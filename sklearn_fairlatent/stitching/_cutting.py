@@ -1,6 +1,7 @@
 """Where a network can be cut: the layers behind which everything it knows goes through one tensor."""
 
 import copy
+import operator
 from collections import OrderedDict
 from functools import partial
 
@@ -12,6 +13,9 @@ INPUT = "input"
 # Layers that pass on what they get once a network is trained: behind them is where one was already.
 PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 PROBABILITIES = {nn.Softmax, nn.Sigmoid, torch.softmax, torch.sigmoid, nn.functional.softmax, "softmax", "sigmoid"}
+# Steps that change the shape of what a network gives, not what it means.
+SHAPING = {nn.Flatten, nn.Identity, nn.Unflatten, torch.squeeze, torch.flatten, torch.reshape, operator.getitem}
+SHAPING |= {"squeeze", "unsqueeze", "flatten", "reshape", "view", "contiguous", "float", "double"}
 ROOT = "network"
 
 
@@ -52,6 +56,12 @@ class CutNetwork:
                 f"network={type(network).__name__} cannot be cut: following its layers failed "
                 f"({type(error).__name__}: {error}). Pass the two parts as modules, extractor= and head=."
             ) from error
+        given = self._output()
+        if not isinstance(given, fx.Node):
+            raise ValueError(
+                f"network={type(network).__name__} gives a {type(given).__name__}; expected one tensor, with a row "
+                "per row of X."
+            )
         placeholders = [node for node in self._graph.nodes if node.op == "placeholder"]
         if len([node for node in placeholders if node.users]) != 1:
             raise ValueError(
@@ -59,31 +69,24 @@ class CutNetwork:
             )
 
     def names(self):
-        """Layers to stitch after, in order: before the last one with weights, and not behind what only passes on."""
-        cuts = self._cuts()
-        last = self._last_node()
+        """Layers to stitch after, in order: before the last weights, and not behind what only passes on."""
+        cuts, last = self._cuts(), self._last_weights()
         found = []
         for node in self._graph.nodes:
             if node is last:
                 break
-            if node in cuts and node.op == "call_module" and self._calls(node.target) == 1:
-                layer = self._root.get_submodule(node.target)
-                if not isinstance(layer, PASSING):
-                    found.append(_short(node.target))
+            if node.op != "call_module" or node not in cuts or self._calls(node.target) != 1:
+                continue
+            if not isinstance(self._layer(node), PASSING):
+                found.append(_short(node.target))
         return found or [INPUT]
 
-    def last_layer(self):
-        """Name of the last layer with weights; "" if the network is that layer."""
-        return _short(self._last_node().target)
-
     def ends_in_probabilities(self):
-        """Whether the last step is a softmax or a sigmoid."""
-        last = next(node for node in self._graph.nodes if node.op == "output").args[0]
-        if not isinstance(last, fx.Node):
-            return False
-        if last.op == "call_module":
-            return type(self._root.get_submodule(last.target)) in PROBABILITIES
-        return last.target in PROBABILITIES
+        """Whether the last step that is not one of shape is a softmax or a sigmoid."""
+        last = self._output()
+        while self._kind(last) in SHAPING:
+            last = last.all_input_nodes[0]
+        return self._kind(last) in PROBABILITIES
 
     def after(self, name):
         """Extractor up to the layer ``name``, and head behind it.
@@ -102,19 +105,35 @@ class CutNetwork:
             return CutNetwork(self.network, leaves=(name,))._after(target)
         return self._after(target)
 
-    def around(self, name):
-        """Extractor up to the input of the layer ``name``, that layer, and head behind it."""
-        node = self._last_node() if name == self.last_layer() else self._node(f"{ROOT}.{name}")
-        extractor, _ = self._parts(node.args[0])
+    def around_last(self):
+        """Name of the last layer with weights ("" if it is the network), extractor, head behind it, and layer.
+
+        Raises
+        ------
+        ValueError
+            If the last weights are not those of one layer that everything goes through.
+        """
+        node = self._last_weights()
+        if node is None or node.op != "call_module" or node not in self._cuts():
+            raise ValueError(
+                f"stitch='last_layer': the last weights of network={type(self.network).__name__} are not those of one "
+                "layer that everything goes through. Stitch elsewhere."
+            )
+        extractor, _ = self._parts(node.all_input_nodes[0])
         _, head = self._parts(node)
-        return extractor, self._root.get_submodule(node.target), head
+        return _short(node.target), extractor, head, self._layer(node)
 
     def _after(self, target):
         return self._parts(self._node(target))
 
     def _node(self, target):
         name, n_calls = _short(target), self._calls(target)
-        if n_calls != 1:
+        if not n_calls:
+            raise ValueError(
+                f"split={name!r}: this layer works inside another one, which does not call it on its own. Those to "
+                f"stitch after: {self.names()}."
+            )
+        if n_calls > 1:
             raise ValueError(
                 f"split={name!r}: the network uses this layer {n_calls} times; expected once. Those to stitch after: "
                 f"{self.names()}."
@@ -122,8 +141,8 @@ class CutNetwork:
         node = next(node for node in self._graph.nodes if node.op == "call_module" and node.target == target)
         if node not in self._cuts():
             raise ValueError(
-                f"split={name!r}: something passes by this layer (a skip connection). Those to stitch after: "
-                f"{self.names()}."
+                f"split={name!r}: something passes by this layer (a skip connection, or a size that is read of the "
+                f"input). Those to stitch after: {self.names()}."
             )
         return node
 
@@ -133,21 +152,23 @@ class CutNetwork:
     def _input(self):
         return next(node for node in self._graph.nodes if node.op == "placeholder" and node.users)
 
-    def _last_node(self):
-        cuts = self._cuts()
-        found = [
-            node
-            for node in self._graph.nodes
-            if node.op == "call_module" and node in cuts and any(True for _ in self._layer(node).parameters())
-        ]
-        if not found:
-            raise ValueError(
-                f"network={type(self.network).__name__} has no last layer with weights that everything goes through."
-            )
-        return found[-1]
+    def _output(self):
+        return next(node for node in self._graph.nodes if node.op == "output").args[0]
+
+    def _kind(self, node):
+        return type(self._layer(node)) if node.op == "call_module" else node.target
+
+    def _last_weights(self):
+        """The last step with weights, its own or some that are passed to it."""
+        last = None
+        for node in self._graph.nodes:
+            own = node.op == "call_module" and any(True for _ in self._layer(node).parameters())
+            if own or any(given.op == "get_attr" for given in node.all_input_nodes):
+                last = node
+        return last
 
     def _layer(self, node):
-        return self._root.get_submodule(node.target)
+        return self._root.get_submodule(str(node.target))
 
     def _cuts(self):
         """Nodes behind which no node before them is used any more; weights do not count."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import recall_score
 from torch import nn
 
 from .._encoding import through_module
@@ -14,8 +14,8 @@ from ._cutting import CutNetwork
 from ._stitches import FreshLayer, Stitch
 from ._training import StitchedHead, TrainedStitch, disparities, train_stitch
 
-# "auto" caches the features of one layer at a time; wider ones (maps of early layers) are left out.
-MOST_FEATURES = 4096
+# Of several layers those with more values a row (maps of early layers) are left out.
+MOST_FEATURES = 1024
 # And tries no more layers than these, the last ones.
 MOST_LAYERS = 8
 
@@ -39,7 +39,7 @@ class Stitched:
 
 
 def places(network, split, kind, leaves):
-    """The places in question, one after another.
+    """The places in question, in order.
 
     Parameters
     ----------
@@ -51,33 +51,26 @@ def places(network, split, kind, leaves):
         Parts that were given as modules, which are not looked into.
     """
     if isinstance(kind, str) and kind == "last_layer":
-        cut = CutNetwork(network)
-        name = cut.last_layer()
-        extractor, layer, head = cut.around(name)
-        yield Place(name, extractor, head, layer)
-        return
+        return [Place(*CutNetwork(network, leaves[:1]).around_last())]
     cut = CutNetwork(network, leaves)
     names = [split] if split != "auto" else list(leaves[:1]) or cut.names()[-MOST_LAYERS:]
-    for name in names:
-        yield Place(name, *cut.after(name))
+    return [Place(name, *cut.after(name)) for name in names]
 
 
-def stitch_best(found, most_features, network, kind, hidden_size, X, rows, parts, goal, schedule, seed):
+def stitch_best(found, new_stitch, network, X, train, held_out, goal, schedule, seed):
     """Train a stitch at every place and keep the one with the least objective on held-out rows.
 
     Parameters
     ----------
-    found : iterable of Place
-    most_features : float
-        Values of a row beyond which a place is left out.
+    found : list of Place
+        Of several, those are left out that give many values, no numbers, or what the stitch does not take.
+    new_stitch : callable
+        ``new_stitch(place, features)``: an untrained stitch.
     network : torch.nn.Module
         Tells device and precision.
-    kind : {"residual", "linear", "last_layer"} or torch.nn.Module
-    hidden_size : int
     X : ndarray of shape (n_samples, ...)
-    rows : Rows
-    parts : tuple of ndarray
-        Positions of the training rows and of those held out.
+    train, held_out : tuple of ndarray and Rows
+        Positions in X, and what is known of these rows.
     goal : Goal
     schedule : Schedule
     seed : int
@@ -88,40 +81,74 @@ def stitch_best(found, most_features, network, kind, hidden_size, X, rows, parts
     table : DataFrame
         A row per place.
     """
-    best, table = None, {}
+    best, table, reasons = None, {}, {}
     for place in found:
-        features = torch.as_tensor(through_module(place.extractor, X, like=network), device=rows.label.device)
-        n_features = int(np.prod(features.shape[1:]))
-        if n_features > most_features:
+        try:
+            probe = _features(place, X[:1], network)
+            if len(found) > 1 and probe.numel() > MOST_FEATURES:
+                raise ValueError(f"split={place.name!r}: more than {MOST_FEATURES:,} values a row.")
+            torch.default_generator.manual_seed(seed)  # inside `reproducible`
+            new_stitch(place, probe)  # says what is wrong before all rows are encoded
+        except ValueError as error:
+            if len(found) == 1:
+                raise
+            reasons[place.name] = error
             continue
-        train, held_out = (rows.with_features(features).take(part) for part in parts)
-        torch.default_generator.manual_seed(seed)  # inside `reproducible`
-        stitch = new_stitch(place, kind, hidden_size, train.features).to(rows.label.device)
-        trained = train_stitch(stitch, place.head, train, held_out, goal, schedule, seed)
-        told = {"n_features": n_features, "objective": trained.objective} | trained.terms
-        table[place.name] = told | decisions(StitchedHead(stitch, place.head, goal), held_out, goal)
+        features = _features(place, X, network)
+        parts = [rows.with_features(features[positions]) for positions, rows in (train, held_out)]
+        torch.default_generator.manual_seed(seed)
+        stitch = new_stitch(place, parts[0].features).to(features.device)
+        trained = train_stitch(stitch, place.head, *parts, goal, schedule, seed)
+        told = {"n_features": probe.numel(), "objective": trained.objective} | trained.terms
+        table[place.name] = told | decisions(StitchedHead(stitch, place.head, goal), parts[1], goal)
         if best is None or trained.objective < best.trained.objective:
             best = Stitched(place, trained)
     if best is None:
-        raise ValueError(f"split='auto': every layer gives more than {most_features:,} values a row. Name one.")
+        raise ValueError(f"split='auto': no layer can be stitched after ({'; '.join(map(str, reasons.values()))}).")
     return best, pd.DataFrame.from_dict(table, orient="index").rename_axis("layer")
 
 
-def new_stitch(place, kind, hidden_size, features):
-    """An untrained stitch for features like these."""
+def _features(place, X, network):
+    """What the extractor gives, on the network's device."""
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    try:
+        given = through_module(place.extractor, X, like=network)
+    except AttributeError:  # a tuple, as of an LSTM, has nothing of a tensor
+        raise ValueError(
+            f"split={place.name!r}: this layer gives several tensors; expected one. Name another."
+        ) from None
+    return torch.as_tensor(given, device=device)
+
+
+def new_stitch(kind, hidden_size, place, features):
+    """An untrained stitch for features like these.
+
+    Parameters
+    ----------
+    kind : {"residual", "linear", "last_layer"} or torch.nn.Module
+    hidden_size : int
+    place : Place
+    features : Tensor of shape (n, ...)
+    """
     if place.layer is not None:
         return FreshLayer(place.layer, features)
     if isinstance(kind, nn.Module):
         stitch = copy.deepcopy(kind).to(features).requires_grad_(True)
-        with torch.no_grad():
-            shape = stitch.eval()(features[:2]).shape
-        if shape != features[:2].shape:
+        try:
+            with torch.no_grad():
+                shape = tuple(stitch.eval()(features[:2]).shape)
+        except RuntimeError as error:
+            shape = f"none ({error})"
+        if shape != tuple(features[:2].shape):
             raise ValueError(
-                f"stitch={type(kind).__name__} gives shape {tuple(shape)} for features of shape "
-                f"{tuple(features[:2].shape)}; expected the same, since the rest of the network takes that."
+                f"stitch={type(kind).__name__} gives shape {shape} for features of shape {tuple(features[:2].shape)}, "
+                f"behind the layer {place.name!r}; expected the same, since the rest of the network takes that."
             )
         return stitch
-    return Stitch(features, hidden_size if kind == "residual" else None)
+    # Of three dimensions the second is that of channels behind a convolution, else the last, as of tokens.
+    along_length = any(isinstance(module, nn.Conv1d) for module in place.extractor.modules())
+    axis = 1 if features.ndim > 3 or (features.ndim == 3 and along_length) else -1
+    return Stitch(features, hidden_size if kind == "residual" else None, axis)
 
 
 def decisions(module, rows, goal):
@@ -130,8 +157,11 @@ def decisions(module, rows, goal):
     with torch.no_grad():
         logits = module(rows.features)
         decided = logits.argmax(1)
-        gaps = disparities(nn.functional.one_hot(decided, goal.n_classes).to(logits), logits, rows, goal)
+        wrong = (decided != rows.label).to(logits)
+        gaps = disparities(nn.functional.one_hot(decided, goal.n_classes).to(logits), wrong, rows, goal)
+    label = rows.label.cpu().numpy()
     return {
-        "balanced_accuracy": balanced_accuracy_score(rows.label.cpu().numpy(), decided.cpu().numpy()),
+        # The mean recall of the classes that there are: a network may know others.
+        "balanced_accuracy": recall_score(label, decided.cpu().numpy(), labels=np.unique(label), average="macro"),
         "hard_disparity": float(sum(gaps)),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -89,7 +90,15 @@ def trained_network(network, X, y, sample_weight, seed):
         last = estimator.steps[-1] if isinstance(estimator, Pipeline) else ("", estimator)
         prefix = f"{last[0]}__" if last[0] else ""
         params = {f"{prefix}sample_weight": sample_weight} if has_fit_parameter(last[1], "sample_weight") else {}
-    with warnings.catch_warnings():
+    if not is_network(estimator):
+        free = {
+            name: seed
+            for name, value in estimator.get_params().items()
+            if value is None and (name == "random_state" or name.endswith("__random_state"))
+        }
+        estimator.set_params(**free)
+    # Nobody asked the steps for what they want: the prefix tells them.
+    with warnings.catch_warnings(), config_context(enable_metadata_routing=False):
         if network is None:
             warnings.simplefilter("ignore", ConvergenceWarning)
         return as_module(estimator.fit(X, y, **params))
@@ -103,11 +112,15 @@ def as_module(estimator):
     TypeError
         If it is none that can be converted.
     """
+    if isinstance(estimator, nn.Module):
+        return Trained(estimator)
     if is_network(estimator):
         return _of_skorch(estimator)
     check_is_fitted(estimator)
     if isinstance(estimator, Pipeline):
-        layers = OrderedDict()
+        last_name, last = estimator.steps[-1][0], as_module(estimator.steps[-1][1])
+        dtype = next((parameter.dtype for parameter in last.module.parameters()), torch.float32)
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
         for name, step in estimator.steps[:-1]:
             if not isinstance(step, StandardScaler):
                 raise TypeError(
@@ -116,11 +129,17 @@ def as_module(estimator):
                 )
             # mean_ is there even where it is not taken away.
             mean = step.mean_ if step.with_mean else np.zeros(step.n_features_in_)
-            layers[name] = Standardise(mean, step.scale_ if step.with_std else np.ones(step.n_features_in_))
-        last = as_module(estimator.steps[-1][1])
-        return Trained(_chain(layers, last.module), last.classes, last.output)
+            scale = step.scale_ if step.with_std else np.ones(step.n_features_in_)
+            layers[name] = Standardise(mean, scale).to(dtype)
+        if is_network(estimator.steps[-1][1]):
+            layers[last_name] = last.module
+        else:  # made here, of layers in a row
+            layers.update(
+                (f"{name}_last" if name in layers else name, layer) for name, layer in last.module.named_children()
+            )
+        return Trained(nn.Sequential(layers), last.classes, last.output)
     if isinstance(estimator, LogisticRegression):
-        layers = OrderedDict(linear=_linear(estimator.coef_.T, estimator.intercept_))
+        layers: OrderedDict[str, nn.Module] = OrderedDict(linear=_linear(estimator.coef_.T, estimator.intercept_))
         ovr = getattr(estimator, "multi_class", None) == "ovr" or estimator.solver == "liblinear"
         if len(estimator.classes_) > 2 and ovr:
             # One against the rest: the sigmoids, divided by their sum.
@@ -129,7 +148,7 @@ def as_module(estimator):
     if isinstance(estimator, MLPClassifier):
         if estimator.out_activation_ == "logistic" and len(estimator.classes_) > 2:
             raise TypeError("network: this MLPClassifier was fitted on several labels a row; expected one.")
-        layers = OrderedDict()
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
         for k, (weights, bias) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
             last = k == len(estimator.coefs_) - 1
             layers["output" if last else f"hidden_{k}"] = _linear(weights, bias)
@@ -141,13 +160,6 @@ def as_module(estimator):
         "LogisticRegression (alone or behind a StandardScaler in a Pipeline), one of these in a FrozenEstimator, or "
         "None."
     )
-
-
-def _chain(layers, module):
-    """``layers`` and those of ``module`` in one row."""
-    for name, layer in module.named_children():
-        layers[f"{name}_last" if name in layers else name] = layer
-    return nn.Sequential(layers)
 
 
 def _linear(weights, bias):
@@ -165,16 +177,31 @@ def _of_skorch(net):
             f"network={type(net).__name__} is a skorch net that was not fitted, in a FrozenEstimator. Fit it first, or "
             "pass it without."
         )
+    nonlinearity = getattr(net, "predict_nonlinearity", None)
+    if not (nonlinearity is None or nonlinearity == "auto") or getattr(net, "threshold", 0.5) != 0.5:
+        raise ValueError(
+            f"network={type(net).__name__} has predict_nonlinearity={nonlinearity!r} and threshold="
+            f"{getattr(net, 'threshold', 0.5)!r}; expected 'auto' or None, and 0.5. Pass its module_, and say in "
+            "network_output what that gives."
+        )
     # As skorch's predict_proba reads these criteria; of all others the outputs are probabilities.
-    logits = isinstance(net.criterion_, (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss))
+    logits = nonlinearity == "auto" and isinstance(net.criterion_, (nn.CrossEntropyLoss, nn.BCEWithLogitsLoss))
     classes = getattr(net, "classes_", None)
     return Trained(
         net.module_, None if classes is None else np.asarray(classes), "logits" if logits else "probabilities"
     )
 
 
-def as_logits(outputs, output, n_classes):
+def as_logits(outputs, output, n_classes, order=None):
     """Logits of shape (n, n_classes) from what a network gives; of two classes it may give one number.
+
+    Parameters
+    ----------
+    outputs : Tensor of shape (n,), (n, 1) or (n, n_classes)
+    output : {"logits", "probabilities"}
+    n_classes : int
+    order : tuple of int or None
+        Which column stands for each of the sorted classes; None: they are in order.
 
     Raises
     ------
@@ -198,4 +225,4 @@ def as_logits(outputs, output, n_classes):
         outputs = outputs.log() - (1 - outputs).log() if outputs.shape[1] == 1 else outputs.log()
     if outputs.shape[1] == 1:
         outputs = torch.cat([torch.zeros_like(outputs), outputs], dim=1)
-    return outputs
+    return outputs if order is None else outputs[:, list(order)]

@@ -20,11 +20,13 @@ class Stitch(nn.Module):
         ``c``, the mean of the spreads.
     hidden_size : int or None
         Units of the hidden layer. None: no hidden layer, an affine map.
+    axis : int
+        That of the features, or channels.
     """
 
-    def __init__(self, features, hidden_size):
+    def __init__(self, features, hidden_size, axis=-1):
         super().__init__()
-        self.axis = 1 if features.ndim > 3 else -1  # a linear layer wants channels last
+        self.axis = axis
         mean, scale = _moments(features, self.axis)
         width, dtype = len(mean), features.dtype
         self.standardise = Standardise(mean, scale)
@@ -39,6 +41,7 @@ class Stitch(nn.Module):
 
     def forward(self, features):
         """Stitched features, of the same shape."""
+        # A linear layer wants channels last.
         step = self.outer(self.inner(self.standardise(features.movedim(self.axis, -1))))
         return features + self.scale * step.movedim(-1, self.axis)
 

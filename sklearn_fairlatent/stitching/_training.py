@@ -31,6 +31,7 @@ class Goal:
     """What training is for."""
 
     n_classes: int
+    order: tuple | None  # of the network's outputs, where its classes are not sorted
     output: str
     n_groups: tuple
     constraint: str
@@ -72,7 +73,7 @@ class StitchedHead(nn.Module):
 
     def forward(self, features):
         """Logits of shape (n, n_classes)."""
-        return as_logits(self.head(self.stitch(features)), self.goal.output, self.goal.n_classes)
+        return as_logits(self.head(self.stitch(features)), self.goal.output, self.goal.n_classes, self.goal.order)
 
     def train(self, mode=True):
         """Only the stitch changes its mode: normalisation and dropout of the head are as at prediction."""
@@ -82,11 +83,10 @@ class StitchedHead(nn.Module):
         return self
 
 
-def disparities(rates, logits, rows, goal):
+def disparities(rates, losses, rows, goal):
     """The disparity of every attribute, as a list of scalars."""
-    nll = nn.functional.cross_entropy(logits, rows.label, reduction="none")
     return [
-        disparity(rates, nll, rows.label, codes, n, rows.rate_weights, goal.constraint, goal.pos_label)
+        disparity(rates, losses, rows.label, codes, n, rows.rate_weights, goal.constraint, goal.pos_label)
         for codes, n in zip(rows.groups.T, goal.n_groups, strict=True)
     ]
 
@@ -101,9 +101,11 @@ class StitchLoss(nn.Module):
     def terms(self, logits, rows):
         """Both terms as scalars."""
         nll = nn.functional.cross_entropy(logits, rows.label, reduction="none")
-        gaps = disparities(torch.softmax(logits, dim=1), logits, rows, self.goal)
+        gaps = disparities(torch.softmax(logits, dim=1), nll, rows, self.goal)
+        total = rows.label_weights.sum()
         return {
-            "nll": (nll * rows.label_weights).sum() / rows.label_weights.sum(),
+            # A small batch may be without any row that counts.
+            "nll": (nll * rows.label_weights).sum() / total.clamp(min=torch.finfo(total.dtype).tiny),
             "disparity": sum(gaps) if gaps else logits.new_zeros(()),
         }
 

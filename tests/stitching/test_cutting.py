@@ -73,8 +73,8 @@ def test_what_cannot_be_cut_is_said():
         CutNetwork(Twice()).after("inner")
     with pytest.raises(ValueError, match="cannot be cut.*extractor= and head="):
         CutNetwork(Branching())
-    with pytest.raises(ValueError, match="no last layer with weights"):
-        CutNetwork(nn.Sequential(nn.ReLU())).last_layer()
+    with pytest.raises(ValueError, match="the last weights of network=Sequential are not those of one layer"):
+        CutNetwork(nn.Sequential(nn.ReLU())).around_last()
 
 
 def test_parts_that_cannot_be_followed_are_taken_as_a_whole():
@@ -87,9 +87,8 @@ def test_parts_that_cannot_be_followed_are_taken_as_a_whole():
 @pytest.mark.parametrize("make", [mlp, convolutional])
 def test_the_last_layer(make):
     network = make().eval()
-    cut = CutNetwork(network)
-    extractor, layer, head = cut.around(cut.last_layer())
-    assert layer is network[-1]
+    name, extractor, head, layer = CutNetwork(network).around_last()
+    assert layer is network[-1] is network.get_submodule(name)
     X = torch.randn((4, 2, 8, 8) if make is convolutional else (4, 3), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(head(layer(extractor(X))), network(X), rtol=0, atol=0)
 

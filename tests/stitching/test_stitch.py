@@ -37,10 +37,10 @@ def pictures(n=120):
 def test_an_untrained_stitch_predicts_exactly_what_the_network_does(make, shape, kind):
     network = make().eval()
     X = np.random.RandomState(0).normal(size=shape)
-    goal = Goal(2, "logits", (), "equalized_odds", None, 1.0)
+    goal = Goal(2, None, "logits", (), "equalized_odds", None, 1.0)
     for place in places(network, "auto", kind, ()):
         features = place.extractor(torch.as_tensor(X, dtype=torch.float32)).detach()
-        stitch = seeded(lambda p=place, f=features: new_stitch(p, kind, 16, f))
+        stitch = seeded(lambda p=place, f=features: new_stitch(kind, 16, p, f))
         module = StitchedHead(stitch, place.head, goal).eval()
         with torch.no_grad():
             np.testing.assert_array_equal(module(features).numpy(), outputs(network, X))
@@ -213,19 +213,19 @@ def test_every_layer_is_tried_and_the_best_on_held_out_rows_is_kept():
 
 
 def test_wide_layers_are_left_out_unless_named(monkeypatch):
-    monkeypatch.setattr("sklearn_fairlatent.stitching._classifier.MOST_FEATURES", 100)
+    monkeypatch.setattr("sklearn_fairlatent.stitching._layers.MOST_FEATURES", 100)
     X, y, group = pictures()
     fitted = stitched(convolutional(), max_epochs=1).fit(X, y, sensitive_features=group)
     assert fitted.split_scores_.index.tolist() == ["3", "4", "5", "6"]
     assert stitched(convolutional(), max_epochs=1, split="0").fit(X, y, sensitive_features=group).split_ == "0"
-    monkeypatch.setattr("sklearn_fairlatent.stitching._classifier.MOST_FEATURES", 3)
-    with pytest.raises(ValueError, match="every layer gives more than 3 values a row"):
+    monkeypatch.setattr("sklearn_fairlatent.stitching._layers.MOST_FEATURES", 3)
+    with pytest.raises(ValueError, match="no layer can be stitched after .*split='0': more than 3 values a row"):
         stitched(convolutional(), max_epochs=1).fit(X, y, sensitive_features=group)
 
 
 def test_a_stitch_on_maps_does_the_same_at_every_position():
     features = torch.randn(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    stitch = seeded(lambda: Stitch(features, 8))
+    stitch = seeded(lambda: Stitch(features, 8, axis=1))
     nn.init.normal_(stitch.outer.weight)
     whole = stitch(features)
     assert whole.shape == features.shape
@@ -262,7 +262,7 @@ def test_a_stitch_of_ones_own(unfair, rows):
     assert torch.equal(own.shift, torch.zeros(3))
     assert fitted.improved_on_start_
     assert fitted.stitch_.shift.abs().max() > 0
-    with pytest.raises(ValueError, match=r"stitch=Linear gives shape \(2, 5\) for features of shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"stitch=Linear gives shape \(1, 5\) for features of shape \(1, 3\)"):
         stitched(unfair, stitch=nn.Linear(3, 5)).fit(X, y, sensitive_features=group)
 
 
