@@ -185,9 +185,9 @@ class Score(ClassifierMixin, BaseEstimator):
 def one(name, seed, quick):
     """Rows of the results for a set and a seed: every method at every setting, on validation and on test rows."""
     X, y, group, (train, valid, test), network, network_seconds, last = SETS[name](name, seed, quick)
-    scores = network.predict_proba(X)[:, 1]
+    scores = network.predict_proba(X)[:, 1].astype(np.float64)
     tried = [(NETWORK, np.nan, 0.0, (scores > 0.5).astype(int), scores, "")]
-    features = None
+    features, judged = None, np.r_[valid, test]
     start = time.perf_counter()
     search = FairStitchClassifier(FrozenEstimator(network), random_state=seed)
     layer = search.fit(X[train], y[train], sensitive_features=group[train]).split_
@@ -196,7 +196,8 @@ def one(name, seed, quick):
         start = time.perf_counter()
         stitch.fit(X[train], y[train], sensitive_features=group[train])
         seconds = time.perf_counter() - start
-        probabilities = stitch.predict_proba(X)[:, 1]
+        probabilities = np.full(len(X), np.nan)
+        probabilities[judged] = stitch.predict_proba(X[judged])[:, 1]
         tried.append((method, strength, seconds, (probabilities > 0.5).astype(int), probabilities, stitch.split_))
         if method == PENULTIMATE and features is None:
             features = extracted(stitch, X)
@@ -314,7 +315,7 @@ def main():
             # Another process may have added its sets meanwhile.
             done = pd.read_csv(file) if file.exists() else done
             _write(file, pd.concat([done, rows], ignore_index=True).round(5).to_csv(index=False).encode())
-    report(pd.read_csv(file))
+    report(pd.read_csv(file, dtype={"split": str}))
     print(f"\n{versions()}")
 
 

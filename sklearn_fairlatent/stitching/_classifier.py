@@ -375,6 +375,8 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
     def _parts(self, codes, attributes, weights, network, rng):
         """Training rows and held-out rows, each as positions and as what is known of them."""
         used = np.flatnonzero(weights > 0)
+        if not len(used):  # recent versions of scikit-learn say so themselves
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         known = [codes[used], [values[used] for values in attributes]]
         train, held_out = (used[rows] for rows in split_rows(len(used), self.validation_fraction, *known, rng))
         if self.balanced == "subsample":

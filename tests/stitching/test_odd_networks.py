@@ -1,4 +1,4 @@
-"""Networks and input of every shape that once gave wrong numbers, or an error that nobody understands."""
+"""Networks and rows of unusual kinds: what they give is read right, or refused in words."""
 
 import numpy as np
 import pandas as pd
