@@ -288,7 +288,8 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
             rng = np.random.RandomState(seed)
             y = label.decode(codes)
             trained = self._read_network(X, y, None if sample_weight is None else weights, seed)
-            network, label, order = trained.module, *self._match_classes(label, trained.classes)
+            network = trained.module
+            label, order = self._match_classes(label, trained.classes)
             goal = Goal(
                 label.n_groups,
                 order,
@@ -298,13 +299,14 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
                 self._pos_code(label),
                 self.fairness_strength,
             )
-            parts = self._parts(label.encode(y), attributes, weights, network, rng)
+            train, held_out = self._parts(label.encode(y), attributes, weights, network, rng)
             best, self.split_scores_ = stitch_best(
                 places(network, self.split, self.stitch, self._leaves()),
                 partial(new_stitch, self.stitch, self.hidden_size),
                 network,
                 X,
-                *parts,
+                train,
+                held_out,
                 goal,
                 Schedule(self.max_epochs, self.batch_size, self.lr, self.verbose, self.net_params or {}),
                 seed,
@@ -377,8 +379,9 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         used = np.flatnonzero(weights > 0)
         if not len(used):  # recent versions of scikit-learn say so themselves
             raise ValueError("Sample weights must contain at least one non-zero number.")
-        known = [codes[used], [values[used] for values in attributes]]
-        train, held_out = (used[rows] for rows in split_rows(len(used), self.validation_fraction, *known, rng))
+        groups = [values[used] for values in attributes]
+        parts = split_rows(len(used), self.validation_fraction, codes[used], groups, rng)
+        train, held_out = (used[rows] for rows in parts)
         if self.balanced == "subsample":
             train = smallest_cells(train, cells_of(codes, attributes), rng)
         dtype = next((parameter.dtype for parameter in network.parameters()), torch.float32)

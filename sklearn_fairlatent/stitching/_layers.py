@@ -95,12 +95,12 @@ def stitch_best(found, new_stitch, network, X, train, held_out, goal, schedule, 
             reasons[place.name] = error
             continue
         features = _features(place, X, network)
-        parts = [rows.with_features(features[positions]) for positions, rows in (train, held_out)]
+        learnt, judged = (rows.with_features(features[positions]) for positions, rows in (train, held_out))
         torch.default_generator.manual_seed(seed)
-        stitch = new_stitch(place, parts[0].features).to(features.device)
-        trained = train_stitch(stitch, place.head, *parts, goal, schedule, seed)
+        stitch = new_stitch(place, learnt.features).to(features.device)
+        trained = train_stitch(stitch, place.head, learnt, judged, goal, schedule, seed)
         told = {"n_features": probe.numel(), "objective": trained.objective} | trained.terms
-        table[place.name] = told | decisions(StitchedHead(stitch, place.head, goal), parts[1], goal)
+        table[place.name] = told | decisions(StitchedHead(stitch, place.head, goal), judged, goal)
         if best is None or trained.objective < best.trained.objective:
             best = Stitched(place, trained)
     if best is None:
