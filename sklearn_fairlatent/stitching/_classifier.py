@@ -125,7 +125,7 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         For each layer tried, on held-out rows: ``objective``, ``nll`` (nats, on balanced rows), ``disparity`` (of soft
         decisions), ``balanced_accuracy`` and ``hard_disparity`` (of decisions); ``n_features``, those of a row.
     history_ : list of dict
-        Per epoch: ``nll``, ``disparity`` and ``loss``, with the prefix "train_" or "valid_".
+        Per epoch: ``nll``, ``disparity`` and ``loss``, with the prefix ``train_`` or ``valid_``.
     improved_on_start_ : bool
         False if training did not improve on what it started from, which was then kept.
     trained_without_sensitive_ : bool
