@@ -16,7 +16,7 @@ from ._training import StitchedHead, TrainedStitch, disparities, train_stitch
 
 # Of several layers those with more values a row (maps of early layers) are left out.
 MOST_FEATURES = 1024
-# And tries no more layers than these, the last ones.
+# No more layers than these are tried, the last ones.
 MOST_LAYERS = 8
 
 
