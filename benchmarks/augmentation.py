@@ -13,25 +13,21 @@ Every finished set and seed is appended to `results/augmentation.csv`; a killed 
 Options: --quick (one seed, few rows and bootstraps), --seeds N, --sets NAME [NAME ...], --report (print what is there).
 """
 
-import argparse
 import time
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import classifier, median_table, three_way_split, versions
-from problems import _write, load
+from measuring import cells, classifier, median_table, oversampled, three_way_split
+from problems import load
+from running import run_sets
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import train_test_split
-from threadpoolctl import threadpool_limits
 
 from sklearn_fairlatent import FairLatentTransformer
 from sklearn_fairlatent.augmentation import LatentFlipSampler
 from sklearn_fairlatent.metrics import bias_scores, calibrated_threshold
 
-RESULTS = Path(__file__).parent / "results"
 # Columns of an encoder's dead units hold rounding only.
 DEAD = 1e-6
 MOST_TRAINING_ROWS = 6000  # of the sentences: boosting on 384 columns takes its time, nineteen times
@@ -46,25 +42,12 @@ N_REAL, N_MADE, N_FACES_TEST = 3000, 3000, 5000
 # ---------------------------------------------------------------- what every method hands to a classifier
 
 
-def cells(y, group):
-    return np.char.add(np.char.add(y.astype(str), "|"), group.astype(str))
-
-
 def kamiran_calders(y, group):
     """Weights that make label and group independent (Kamiran and Calders 2012, section 4.2)."""
     table = pd.DataFrame({"y": y, "s": group})
     n = len(table)
     of_label, of_group = table.groupby("y")["s"].transform("size"), table.groupby("s")["y"].transform("size")
     return (of_label * of_group / n / table.groupby(["y", "s"])["y"].transform("size")).to_numpy()
-
-
-def oversampled(y, group, seed):
-    """Positions of the rows that imbalanced-learn's random oversampling of the cells gives."""
-    from imblearn.over_sampling import RandomOverSampler
-
-    sampler = RandomOverSampler(random_state=seed)
-    sampler.fit_resample(np.zeros((len(y), 1)), cells(y, group))
-    return sampler.sample_indices_
 
 
 def smote(X, y, group, seed):
@@ -245,32 +228,5 @@ def report(table):
             print(f"non-linear below {peer!r}: {ahead}, AP lost against it {lost:+.4f}")
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--report", action="store_true")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    args = parser.parse_args()
-    results = RESULTS / "quick" if args.quick else RESULTS
-    results.mkdir(exist_ok=True)
-    file = results / "augmentation.csv"
-    for seed in [] if args.report else range(1 if args.quick else args.seeds):
-        for name in args.sets:
-            done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["set", "seed"])
-            if ((done["set"] == name) & (done["seed"] == seed)).any():
-                continue
-            with warnings.catch_warnings(), threadpool_limits(1):
-                warnings.simplefilter("ignore")
-                start = time.perf_counter()
-                rows = pd.DataFrame(SETS[name](seed, args.quick)).assign(versions=versions())
-            print(f"{name} seed {seed}: {len(rows)} rows in {time.perf_counter() - start:.0f} s", flush=True)
-            # Another process may have added its sets meanwhile.
-            done = pd.read_csv(file) if file.exists() else done
-            _write(file, pd.concat([done, rows], ignore_index=True).round(5).to_csv(index=False).encode())
-    report(pd.read_csv(file))
-    print(f"\n{versions()}")
-
-
 if __name__ == "__main__":
-    main()
+    run_sets(__doc__, "augmentation", SETS, lambda name, seed, quick: pd.DataFrame(SETS[name](seed, quick)), report)

@@ -51,6 +51,20 @@ def three_way_split(y, problem, seed):
     return train, valid, test
 
 
+def cells(y, group):
+    """The cell of label and group of every row, as one word."""
+    return np.char.add(np.char.add(y.astype(str), "|"), group.astype(str))
+
+
+def oversampled(y, group, seed):
+    """Positions of the rows that imbalanced-learn's random oversampling of the cells gives."""
+    from imblearn.over_sampling import RandomOverSampler
+
+    sampler = RandomOverSampler(random_state=seed)
+    sampler.fit_resample(np.zeros((len(y), 1)), cells(y, group))
+    return sampler.sample_indices_
+
+
 def classifier():
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
 

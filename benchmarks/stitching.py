@@ -18,18 +18,16 @@ Every finished set and seed is appended to `results/stitching.csv`; a killed run
 Options: --quick (one seed, few rows), --seeds N, --sets NAME [NAME ...], --report (print what is there).
 """
 
-import argparse
 import time
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from fairlearn.metrics import equalized_odds_difference
 from fairlearn.postprocessing import ThresholdOptimizer
 from fairlearn.reductions import EqualizedOdds, ExponentiatedGradient
-from measuring import median_table, three_way_split, versions
-from problems import _write, load
+from measuring import cells, median_table, oversampled, three_way_split
+from problems import load
+from running import run_sets
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -38,12 +36,10 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from sklearn_fairlatent import FairLatentTransformer
 from sklearn_fairlatent.stitching import FairStitchClassifier
 
-RESULTS = Path(__file__).parent / "results"
 QUICK_ROWS = 3000
 STRENGTHS = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 BOUNDS = (0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002)
@@ -87,9 +83,9 @@ def faces(name, seed, quick):
     y = (pool["age"] > np.median(pool["age"])).astype(int)  # what the label means, for all rows
     group = np.where(pool["gender"] > 0, "male", "female")
     X = as_floats(pool["small"])
-    cells = np.char.add(y.astype(str), group.astype(str))
-    train, test = train_test_split(np.arange(len(y)), test_size=0.3, stratify=cells, random_state=seed)
-    train, valid = train_test_split(train, test_size=0.2, stratify=cells[train], random_state=seed)
+    strata = cells(y, group)
+    train, test = train_test_split(np.arange(len(y)), test_size=0.3, stratify=strata, random_state=seed)
+    train, valid = train_test_split(train, test_size=0.2, stratify=strata[train], random_state=seed)
     start = time.perf_counter()
     network = fit_pictures(seed, pool["small"][train], y[train], pooled=True, max_epochs=2 if quick else 20)
     # Behind the means of the maps, flattened, comes the last layer.
@@ -123,15 +119,6 @@ def stitches(network, last, layer, seed):
                 strength,
                 FairStitchClassifier(FrozenEstimator(network), fairness_strength=strength, random_state=seed, **params),
             )
-
-
-def oversampled(y, group, seed):
-    """Positions of rows drawn so that every cell of label and group has as many as the largest."""
-    rng = np.random.RandomState(seed)
-    cells = np.unique(np.char.add(y.astype(str), group.astype(str)), return_inverse=True)[1]
-    most = np.bincount(cells).max()
-    drawn = [rng.choice(np.flatnonzero(cells == c), most - (cells == c).sum()) for c in range(cells.max() + 1)]
-    return np.concatenate([np.arange(len(y)), *drawn])
 
 
 def feature_methods(F, y, group, train, seed, scores):
@@ -217,7 +204,7 @@ def one(name, seed, quick):
     majority = max(y[test].mean(), 1 - y[test].mean())
     common = {"set": name, "seed": seed, "majority": majority, "network seconds": network_seconds}
     common["search seconds"] = search_seconds
-    return table.assign(**common, versions=versions())
+    return table.assign(**common)
 
 
 def least_disparity(table, enough):
@@ -289,35 +276,8 @@ def report(table):
             f"the network took {seconds:.1f} s; {PENULTIMATE}: {middle.loc[PENULTIMATE, 'seconds'] / seconds:.3f} of it"
         )
         print(f"the search for the layer: {rows['search seconds'].median() / seconds:.3f} of it")
-        print("layers chosen:", rows.loc[rows["method"] == OURS, "split"].value_counts().to_dict())
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--report", action="store_true")
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    args = parser.parse_args()
-    results = RESULTS / "quick" if args.quick else RESULTS
-    results.mkdir(exist_ok=True)
-    file = results / "stitching.csv"
-    for seed in [] if args.report else range(1 if args.quick else args.seeds):
-        for name in args.sets:
-            done = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["set", "seed"])
-            if ((done["set"] == name) & (done["seed"] == seed)).any():
-                continue
-            with warnings.catch_warnings(), threadpool_limits(1):
-                warnings.simplefilter("ignore")
-                start = time.perf_counter()
-                rows = one(name, seed, args.quick)
-            print(f"{name} seed {seed}: {time.perf_counter() - start:.0f} s", flush=True)
-            # Another process may have added its sets meanwhile.
-            done = pd.read_csv(file) if file.exists() else done
-            _write(file, pd.concat([done, rows], ignore_index=True).round(5).to_csv(index=False).encode())
-    report(pd.read_csv(file, dtype={"split": str}))
-    print(f"\n{versions()}")
+        print("layers chosen:", rows.loc[rows["method"] == OURS, "split"].astype(str).value_counts().to_dict())
 
 
 if __name__ == "__main__":
-    main()
+    run_sets(__doc__, "stitching", SETS, one, report)

@@ -186,13 +186,13 @@ def through_module(module, X, like=None):
     module.eval()
     try:
         with torch.no_grad():
-            parts = [
-                module(torch.from_numpy(np.array(X[rows], order="C")).to(parameter))
-                .cpu()
-                .to(torch.float64 if parameter.dtype == torch.float64 else torch.float32)
-                .numpy()
-                for rows in row_chunks(len(X), MODULE_ROWS)
-            ]
+            parts = []
+            for rows in row_chunks(len(X), MODULE_ROWS):
+                given = module(torch.from_numpy(np.array(X[rows], order="C")).to(parameter))
+                if not isinstance(given, torch.Tensor):
+                    raise ValueError(f"a {type(module).__name__} gives a {type(given).__name__}; expected one tensor.")
+                dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
+                parts.append(given.cpu().to(dtype).numpy())
     finally:
         for part, training in modes:
             part.training = training

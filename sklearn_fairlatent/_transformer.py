@@ -21,6 +21,7 @@ from ._counterfactual import BlockMap
 from ._counterfactual_map import fit_counterfactual_map
 from ._encoding import Encoding, as_frame, column_names
 from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
+from ._fit_state import fresh_state
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
 from ._latent import LatentLayout, linear_information, linear_scores, linear_start, moments, row_chunks, sample_rows
 from ._moving import MovingMixin
@@ -317,17 +318,9 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         ValueError, TypeError
             With the argument, what was got, what was expected and what to do.
         """
-        before = self.__dict__.copy()
-        for name in before:
-            # Nothing of an earlier fit may survive: without a label there are no classes_.
-            if name.endswith("_") or name in PRIVATE_STATE:
-                delattr(self, name)
-        try:
+        # Nothing of an earlier fit may survive: without a label there are no classes_.
+        with fresh_state(self, PRIVATE_STATE) as before:
             self._fit(X, y, sensitive_features, before if self.warm_start else {})
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def _fit(self, X, y, sensitive_features, before):

@@ -15,6 +15,7 @@ from sklearn.utils import column_or_1d, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
 from .._attributes import as_values, read_sensitive_features
+from .._fit_state import seeded
 from .._groups import binary_labels
 from ..metrics._scorers import NAMED_METRICS, fairness_scorer
 from ._fitting import fit_arguments, fit_with_attributes, take_rows
@@ -145,17 +146,6 @@ def _check_strengths(strengths):
     ):
         raise ValueError(f"strengths={strengths}: expected finite numbers, at least one.")
     return list(dict.fromkeys(strengths))
-
-
-def _seeded(estimator, random_state):
-    """A clone whose free seeds are fixed, also those of steps inside a pipeline: all strengths start alike."""
-    seed = int(fresh_generator(random_state).randint(np.iinfo(np.int32).max))
-    free = {
-        name: seed
-        for name, value in estimator.get_params(deep=True).items()
-        if value is None and (name == "random_state" or name.endswith("__random_state"))
-    }
-    return clone(estimator).set_params(**free)
 
 
 def _fit(estimator, params, X, y, A, rows):
@@ -335,7 +325,8 @@ def fairness_frontier(
     y_true, groups = take_rows(y, held_out), take_rows(A, held_out)
     measures.difference(y_true, y_true, groups)  # what is undefined for any predictions is told before the first fit
 
-    estimator = _seeded(estimator, random_state)
+    # All strengths start alike.
+    estimator = seeded(estimator, int(fresh_generator(random_state).randint(np.iinfo(np.int32).max)))
     outcomes: Any = Parallel(n_jobs=n_jobs)(
         delayed(_fit_and_score)(estimator, {name: strength}, X, y, A, train, test, scorer)
         for strength in strengths

@@ -15,6 +15,7 @@ from torch import nn
 from .._attributes import Variable, as_values, label_variable, resolve_pos_label
 from .._batches import split_rows
 from .._encoding import through_module
+from .._fit_state import fresh_state
 from .._rows import FLOATS, RowsMixin
 from .._sensitive import read_attributes
 from .._training import reproducible
@@ -261,16 +262,8 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         ValueError, TypeError
             With the argument, what was got, what was expected and what to do.
         """
-        before = self.__dict__.copy()
-        for name in before:
-            if name.endswith("_"):
-                delattr(self, name)
-        try:
+        with fresh_state(self):
             self._fit(X, y, sensitive_features, sample_weight)
-        except BaseException:
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
         return self
 
     def _fit(self, X, y, sensitive_features, sample_weight):
@@ -398,15 +391,13 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
             given = through_module(self._network_in_place(), X, like=self.network_)
         except Exception:  # whatever the user's forward raises when a layer is another one
             return False
-        return np.allclose(given, through_module(self._network_of_parts(), X, like=self.network_), rtol=1e-4, atol=1e-5)
+        return np.allclose(given, through_module(self._parts_in_a_row(), X, like=self.network_), rtol=1e-4, atol=1e-5)
 
     def _network_in_place(self):
-        replaces = isinstance(self.stitch_, FreshLayer)
-        return with_stitch(self.network_, self.split_, copy.deepcopy(self.stitch_), replaces=replaces).eval()
+        return with_stitch(self.network_, self.split_, self.stitch_, replaces=isinstance(self.stitch_, FreshLayer))
 
-    def _network_of_parts(self):
-        parts = OrderedDict(extractor=self.extractor_, stitch=self.stitch_, head=self.head_)
-        return copy.deepcopy(nn.Sequential(parts)).eval()
+    def _parts_in_a_row(self):
+        return nn.Sequential(OrderedDict(extractor=self.extractor_, stitch=self.stitch_, head=self.head_))
 
     def _pos_code(self, label):
         if CONSTRAINTS[self.constraints] != "true_positive_rate_parity":
@@ -477,7 +468,7 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
             classes. Where a network looks at its layers and would notice the stitch among them, its parts in a row.
         """
         check_is_fitted(self)
-        return self._network_in_place() if self._in_place else self._network_of_parts()
+        return self._network_in_place() if self._in_place else copy.deepcopy(self._parts_in_a_row()).eval()
 
     # ---------------------------------------------------------------- rows
 

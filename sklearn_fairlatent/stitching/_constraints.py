@@ -3,15 +3,10 @@
 import torch
 import torch.nn.functional as F
 
-# fairlearn's words and what else is common; the values are the names used here.
-CONSTRAINTS = {
-    "equalized_odds": "equalized_odds",
-    "true_positive_rate_parity": "true_positive_rate_parity",
-    "equal_opportunity": "true_positive_rate_parity",
-    "demographic_parity": "demographic_parity",
-    "accuracy_equality": "accuracy_equality",
-    "max_min": "max_min",
-}
+from .._attributes import CONSTRAINTS as RATE_CONSTRAINTS
+
+# The values are the names used here.
+CONSTRAINTS = RATE_CONSTRAINTS | {name: name for name in ("accuracy_equality", "max_min")}
 
 
 def means_by(values, codes, n_codes, weights):

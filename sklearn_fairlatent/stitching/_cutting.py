@@ -205,8 +205,8 @@ class CutNetwork:
 
 
 def with_stitch(network, name, stitch, *, replaces=False):
-    """A copy of ``network`` with ``stitch`` behind the layer ``name``, or in its place."""
-    network = copy.deepcopy(network)
+    """A copy of ``network`` with one of ``stitch`` behind the layer ``name``, or in its place."""
+    network, stitch = copy.deepcopy(network).eval(), copy.deepcopy(stitch).eval()
     if name == INPUT:
         return nn.Sequential(OrderedDict(stitch=stitch, network=network))
     if not name:

@@ -113,10 +113,8 @@ def _features(place, X, network):
     device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
     try:
         given = through_module(place.extractor, X, like=network)
-    except AttributeError:  # a tuple, as of an LSTM, has nothing of a tensor
-        raise ValueError(
-            f"split={place.name!r}: this layer gives several tensors; expected one. Name another."
-        ) from None
+    except ValueError as error:
+        raise ValueError(f"split={place.name!r}: {error} Name another layer.") from None
     return torch.as_tensor(given, device=device)
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn import config_context
-from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -19,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from torch import nn
 
 from .._encoding import is_network
+from .._fit_state import seeded
 
 ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 # The default network holds rows out and stops early where each class has enough of them for a tenth to tell.
@@ -56,10 +56,10 @@ class Standardise(nn.Module):
         return (x - self.mean) / self.scale
 
 
-def default_network(y, seed):
+def default_network(y):
     """A small network for tables, unfitted."""
     enough = np.unique(y, return_counts=True)[1].min() >= ROWS_TO_STOP
-    return make_pipeline(StandardScaler(), MLPClassifier((64, 32), early_stopping=enough, random_state=seed))
+    return make_pipeline(StandardScaler(), MLPClassifier((64, 32), early_stopping=enough))
 
 
 def trained_network(network, X, y, sample_weight, seed):
@@ -84,19 +84,12 @@ def trained_network(network, X, y, sample_weight, seed):
         return as_module(network.estimator)
     if is_network(network) and getattr(network, "initialized_", False):
         return as_module(network)
-    estimator = default_network(y, seed) if network is None else clone(network)
+    estimator = seeded(default_network(y) if network is None else network, seed)
     params = {}
     if sample_weight is not None:
         last = estimator.steps[-1] if isinstance(estimator, Pipeline) else ("", estimator)
         prefix = f"{last[0]}__" if last[0] else ""
         params = {f"{prefix}sample_weight": sample_weight} if has_fit_parameter(last[1], "sample_weight") else {}
-    if not is_network(estimator):
-        free = {
-            name: seed
-            for name, value in estimator.get_params().items()
-            if value is None and (name == "random_state" or name.endswith("__random_state"))
-        }
-        estimator.set_params(**free)
     # Nobody asked the steps for what they want: the prefix tells them.
     with warnings.catch_warnings(), config_context(enable_metadata_routing=False):
         if network is None:

@@ -1,6 +1,6 @@
 """Training a stitch on cached features: stratified batches and the skorch net around the frozen head."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ._stitches import FreshLayer
 # Rows in a step: the disparity of a batch carries the noise of its smallest cell.
 BATCH_ROWS = 2048
 # A default fit takes about this many steps, but sees its rows at least and at most this often. Twice as many lowered
-# the held-out objective by .003 (docs/design_notes.md).
+# the held-out objective by .015 at most (docs/design_notes.md).
 STEPS = 200
 EPOCHS = (10, 200)
 # Peaks of the rate: a stitch starts from what the network does, a fresh layer from nothing, and was not there after as
@@ -47,7 +47,7 @@ class Schedule:
     batch_size: int | str
     lr: float | str
     verbose: int
-    net_params: dict = field(default_factory=dict)
+    net_params: dict
 
     def rate(self, fresh):
         """Peak of the learning rate; ``fresh`` if training does not start from the identity."""
