@@ -347,6 +347,12 @@ class TabularCodec(TransformerMixin, BaseEstimator):
         names = [name for x, column in zip(names_in, self._columns, strict=True) for name in column.names(x)]
         return np.array(_make_unique(names), dtype=object)
 
+    def _column_codes(self, X) -> list:
+        """Return what every column of rows is by itself: codes of categories, or numbers and which are missing."""
+        table = Table(X, self)
+        validate_data(self, table.native, reset=False, skip_check_array=True)
+        return [column.encode(table, self.handle_unknown) for column in self._columns]
+
     def _encoded_columns(self) -> list:
         """Return the encoded columns of every input column, and whether they are one-hot."""
         return [(self.feature_groups_[c.label], isinstance(c, CategoricalColumn)) for c in self._columns]

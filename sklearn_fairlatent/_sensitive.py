@@ -1,10 +1,11 @@
-"""The sensitive attributes of a fit: from columns of X and from the argument, checked and coded."""
+"""The classes and the sensitive attributes of a fit: from columns of X and from the arguments, checked and coded."""
 
 import warnings
 
 import numpy as np
+from sklearn.utils import column_or_1d
 
-from ._attributes import read_sensitive_features, sensitive_variable
+from ._attributes import as_values, label_variable, read_sensitive_features, sensitive_variable
 from ._exceptions import MissingSensitiveWarning
 from ._groups import is_continuous
 
@@ -78,3 +79,30 @@ def read_attributes(own, sensitive_features, n_samples, index, *, taken, continu
                 stacklevel=CALLER,
             )
     return variables, codes
+
+
+def read_classes(y, n_samples, name, what):
+    """The label as a Variable of groups, and its codes.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+    n_samples : int
+    name : str
+    what : str
+        What takes classes only, for the error.
+
+    Raises
+    ------
+    ValueError
+        If there is one class, numbers that are no classes, or another number of rows.
+    """
+    values = column_or_1d(as_values(y) if isinstance(y, (list, tuple)) else y, warn=True)
+    if len(values) and (values == values[0]).all():
+        raise ValueError(f"y has a single class {values[:1].tolist()}; {what} needs at least two.")
+    label, codes = label_variable(values, "auto", name)
+    if label.kind == "continuous":
+        raise ValueError(f"Unknown label type: y is continuous, this is {what}. Cut y into classes before.")
+    if len(codes) != n_samples:
+        raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
+    return label, codes

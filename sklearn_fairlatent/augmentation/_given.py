@@ -11,7 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from .._attributes import Variable, as_values, label_variable, read_sensitive_features, sensitive_variable
 from .._encoding import as_frame
 from .._groups import is_continuous
-from ._rows import split_columns
+from .._joining import split_columns
 
 FLOATS = [np.float64, np.float32]
 # The label's name where attributes have theirs.

@@ -10,7 +10,8 @@ from sklearn.preprocessing import FunctionTransformer
 
 from .._codec import TabularCodec
 from .._encoding import as_frame
-from ._rows import is_number, take_rows
+from .._joining import take_rows
+from ._rows import is_number
 
 # Rows that a judge of ours learns from: more tell little more.
 JUDGE_ROWS = 10_000

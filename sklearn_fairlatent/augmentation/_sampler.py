@@ -11,8 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 from threadpoolctl import threadpool_limits
 
-from .._encoding import Encoding
+from .._encoding import Encoding, column_names
 from .._groups import crossed
+from .._joining import join_columns, series_like, take_rows
 from .._latent import row_chunks
 from .._parameters import check_value, is_integer, is_real
 from ._flip import check_bound
@@ -20,7 +21,7 @@ from ._given import read_given
 from ._judging import Judges, default_judge
 from ._movers import LinearMover, TransformerMover
 from ._pairs import all_pairs, balancing_pairs, cell_needs, intersections
-from ._rows import RowWriter, join_columns, series_like, take_rows
+from ._rows import RowWriter
 from ._sources import generated_sources, given_sources
 
 # scikit-learn's metadata routing knows fit_resample once imbalanced-learn is imported, and what a class requests is
@@ -305,7 +306,7 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
         """Rows with the sensitive columns that X has, of the ``groups`` that they show."""
         codes = sources.group_codes(groups, given.variables[: len(given.columns)])
         values = [v.decode(codes[v.name]) for v in given.variables[: len(given.columns)]]
-        return join_columns(rows, given.columns, values, given.X)
+        return join_columns(rows, given.columns, values, column_names(given.X))
 
     def _mover(self, sources, given, rng):
         """What moves the source rows, and what is fitted with it."""

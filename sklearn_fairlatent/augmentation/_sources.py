@@ -9,11 +9,11 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from .._encoding import Encoding
+from .._joining import take_rows
 from .._latent import row_chunks
 from ._given import LABEL, learnable
 from ._judging import default_judge
 from ._pairs import intersections
-from ._rows import take_rows
 
 # Without a number, at least so many latents are drawn.
 LEAST_GENERATED = 1000

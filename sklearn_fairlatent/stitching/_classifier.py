@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
-from .._attributes import Variable, as_values, label_variable, resolve_pos_label
+from .._attributes import Variable, resolve_pos_label
 from .._batches import split_rows
 from .._encoding import through_module
 from .._fit_state import fresh_state
 from .._rows import FLOATS, RowsMixin
-from .._sensitive import read_attributes
+from .._sensitive import read_attributes, read_classes
 from .._training import reproducible
 from ._cells import cells_of, coded_rows, smallest_cells
 from ._checks import check_parameters
@@ -271,7 +271,7 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         index = getattr(X, "index", None)
         self._takes_arrays = (self.network is not None or self.head is not None) and not self.sensitive_columns
         X, own = self._read_rows(X, reset=True)
-        label, codes = self._read_label(y, len(X))
+        label, codes = read_classes(y, len(X), LABEL, "a classifier")
         variables, attributes = read_attributes(
             own, sensitive_features, len(X), index, taken={LABEL}, continuous=None, on_missing=self.on_missing_sensitive
         )
@@ -312,18 +312,6 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         self.classes_ = label.categories
         self.trained_without_sensitive_ = not variables
         self._in_place = self._works_in_place(X[:PROBED])
-
-    @staticmethod
-    def _read_label(y, n_samples):
-        values = column_or_1d(as_values(y) if isinstance(y, (list, tuple)) else y, warn=True)
-        if len(values) and (values == values[0]).all():
-            raise ValueError(f"y has a single class {values[:1].tolist()}; a classifier needs at least two.")
-        label, codes = label_variable(values, "auto", LABEL)
-        if label.kind == "continuous":
-            raise ValueError("Unknown label type: y is continuous, this is a classifier. Cut y into classes before.")
-        if len(codes) != n_samples:
-            raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
-        return label, codes
 
     def _read_network(self, X, y, sample_weight, seed):
         """A frozen copy of the network, its classes and what it gives, the last two None where nobody tells."""

@@ -5,11 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler, PassthroughScoring, ProgressBar
 from skorch.helper import predefined_split
 from torch import nn
 
+from .._term_net import TermsNet, term_callbacks, term_history
 from ._constraints import disparity
 from ._networks import as_logits
 from ._stitches import FreshLayer
@@ -114,19 +113,6 @@ class StitchLoss(nn.Module):
         return terms["nll"] + self.goal.strength * terms["disparity"]
 
 
-class StitchNet(NeuralNet):
-    """skorch's loop, with the terms of the objective in its history."""
-
-    def infer(self, x, **fit_params):
-        return self.module_(x)
-
-    def get_loss(self, y_pred, y_true, X=None, training=False):
-        terms = self.criterion_.terms(y_pred, y_true)
-        for name, term in terms.items():
-            self.history.record_batch(f"{'train' if training else 'valid'}_{name}", term.item())
-        return self.criterion_(terms)
-
-
 class StratifiedBatches:
     """Batches with the same share of every cell; without a generator all rows at once, in order."""
 
@@ -211,8 +197,7 @@ def train_stitch(stitch, head, train, held_out, goal, schedule, seed):
     if not objective < start_objective:
         stitch.load_state_dict(start)
         objective, terms = start_objective, start_terms
-    names = [f"{part}_{name}" for part in ("train", "valid") for name in (*TERMS, "loss")]
-    history = [{name: float(epoch[name]) for name in names} for epoch in net.history]
+    history = term_history(net, TERMS)
     stitch.eval().requires_grad_(False)
     return TrainedStitch(stitch, history, objective, start_objective, terms)
 
@@ -229,21 +214,7 @@ def evaluate(module, rows, goal):
 def _net(module, goal, n_rows, held_out, schedule, rate, generator):
     batch_size, epochs = schedule.resolve(n_rows)
     n_steps = epochs * max(1, n_rows // batch_size)
-    callbacks = [
-        *(
-            (f"{part}_{name}", PassthroughScoring(f"{part}_{name}", on_train=part == "train"))
-            for part in ("train", "valid")
-            for name in TERMS
-        ),
-        ("clip", GradientNormClipping(1.0)),
-        (
-            "schedule",
-            LRScheduler(torch.optim.lr_scheduler.OneCycleLR, max_lr=rate, total_steps=n_steps, step_every="batch"),
-        ),
-        ("best", EarlyStopping(patience=epochs, threshold=0.0, load_best=True, sink=_silent)),
-    ]
-    if schedule.verbose >= 2:
-        callbacks.append(("progress", ProgressBar()))
+    callbacks = term_callbacks(TERMS, rate, n_steps, epochs, schedule.verbose)
     params = {
         "optimizer": torch.optim.AdamW,
         "optimizer__weight_decay": 1e-2,
@@ -260,8 +231,4 @@ def _net(module, goal, n_rows, held_out, schedule, rate, generator):
     extra = dict(schedule.net_params)
     params["callbacks"] = callbacks + list(extra.pop("callbacks", []))
     params.update(extra)
-    return StitchNet(module, StitchLoss(goal), **params)
-
-
-def _silent(*args, **kwargs):
-    """A sink for skorch's messages."""
+    return TermsNet(module, StitchLoss(goal), **params)

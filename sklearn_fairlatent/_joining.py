@@ -1,0 +1,75 @@
+"""Rows of any kind apart from their sensitive columns and with them, some of them, and labels in the kind of others."""
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from ._encoding import as_frame, column_names, column_values, take_columns
+
+
+def split_columns(X, names):
+    """X without some columns, these as arrays by name, and what they are called in X.
+
+    Parameters
+    ----------
+    X : array or frame
+    names : list of str or int
+        Names of a frame, or positions.
+    """
+    if not names:
+        return X, {}, []
+    labels = column_names(X)
+    columns = [name if name in labels else _at(labels, name) for name in names]
+    if None in columns or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"sensitive_columns={list(names)!r}: expected different columns of X, by name or position; it has {labels}."
+        )
+    rest = [label for label in labels if label not in columns]
+    if not rest:
+        raise ValueError(f"sensitive_columns={list(names)!r} takes every column of X. Leave at least one.")
+    if isinstance(X, pd.DataFrame):
+        return X[rest], {str(name): X[name].to_numpy() for name in columns}, columns
+    own = {name if as_frame(X) is not None else f"x{name}": column_values(X, name) for name in columns}
+    return take_columns(X, rest), own, columns
+
+
+def _at(labels, position):
+    """The label at a position; None if it is none."""
+    whole = isinstance(position, (int, np.integer)) and not isinstance(position, bool)
+    return labels[position] if whole and 0 <= position < len(labels) else None
+
+
+def join_columns(rows, names, values, order):
+    """Rows without the columns ``names`` and their ``values`` (a list of arrays), in the order of names ``order``."""
+    if not names:
+        return rows
+    if as_frame(rows) is None:
+        columns = dict(zip(names, values, strict=True))
+        rest = iter(rows.T)
+        return np.column_stack([columns[k] if k in columns else next(rest) for k in order])
+    if isinstance(rows, pd.DataFrame):
+        given = pd.DataFrame({name: list(column) for name, column in zip(names, values, strict=True)}, index=rows.index)
+        return pd.concat([rows, given], axis=1)[order]
+    frame = as_frame(rows)
+    backend = nw.get_native_namespace(frame)
+    series = [nw.new_series(name, list(column), backend=backend) for name, column in zip(names, values, strict=True)]
+    return frame.with_columns(*series).select(order).to_native()
+
+
+def series_like(given, values):
+    """Labels as the kind of ``given``: a Series of its library, or an array."""
+    if isinstance(given, np.ndarray):
+        return values.astype(given.dtype, copy=False)
+    if isinstance(given, pd.Series):
+        return pd.Series(values, name=given.name).astype(given.dtype)
+    series = nw.from_native(given, series_only=True, pass_through=True)
+    if not isinstance(series, nw.Series):
+        return values
+    backend = nw.get_native_namespace(series)
+    return nw.new_series(series.name, values.tolist(), series.dtype, backend=backend).to_native()
+
+
+def take_rows(X, rows):
+    """The rows at the positions ``rows``, as the kind of ``X``."""
+    frame = as_frame(X)
+    return np.asarray(X[rows]) if frame is None else frame[np.asarray(rows).tolist()].to_native()

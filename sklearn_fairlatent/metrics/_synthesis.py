@@ -1,0 +1,263 @@
+"""synthesis_report: how useful, fair, faithful and private synthetic rows are."""
+
+from dataclasses import dataclass, field
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from .._codec import TabularCodec
+from .._encoding import as_frame
+from .._fit_state import seeded
+from .._groups import read_groups
+from ._copying import authenticity, membership_auc
+from ._fidelity import manifold_scores, marginal_fidelity, pairwise_fidelity
+
+# Rows compared by their neighbours: 5,000 rows tell a share to 0.007.
+COMPARED_ROWS = 5000
+N_NEIGHBORS = 5
+UTILITY = ["accuracy", "roc_auc", "demographic_parity_difference", "equalized_odds_difference"]
+
+
+@dataclass(frozen=True, eq=False)
+class SynthesisReport:
+    """What :func:`synthesis_report` found.
+
+    Parameters
+    ----------
+    utility : DataFrame
+        Index (trained_on, learner) with trained_on "synthetic" and, given training rows, "real". Columns "accuracy",
+        "roc_auc", "demographic_parity_difference" and "equalized_odds_difference" on real held-out rows, all in [0, 1];
+        differences are the largest between groups, of many classes that of the worst class against the rest.
+    majority_accuracy : float
+        Accuracy of the most frequent label.
+    marginals : Series
+        Likeness of every column, in [0, 1].
+    scores : dict of str to float
+        "marginal_fidelity", "pairwise_fidelity", "pairwise_fidelity_without_label", "precision", "recall", "density",
+        "coverage"; given training rows
+        "authenticity", that of real held-out rows as "authenticity_of_real", and "membership_auc".
+    """
+
+    utility: pd.DataFrame
+    majority_accuracy: float
+    marginals: pd.Series
+    scores: dict = field(repr=False)
+
+    def to_frame(self):
+        """All figures in one column.
+
+        Returns
+        -------
+        DataFrame
+            Index: what is measured; column "value".
+        """
+        rows = {
+            f"{name} ({learner} trained on {source} rows)": value
+            for (source, learner), figures in self.utility.iterrows()
+            for name, value in figures.items()
+        }
+        rows["accuracy of the most frequent label"] = self.majority_accuracy
+        return pd.DataFrame({"value": pd.Series({**rows, **self.scores}, dtype=float)})
+
+    def __str__(self):
+        """A table for people."""
+        return "\n".join(
+            [
+                self.utility.round(3).to_string(),
+                f"accuracy of the most frequent label: {self.majority_accuracy:.3f}",
+                *(f"{name}: {value:.3f}" for name, value in self.scores.items()),
+            ]
+        )
+
+
+def synthesis_report(real, synthetic, *, train=None, learners=None, n_neighbors=N_NEIGHBORS, random_state=0):
+    """Measure synthetic rows against real ones that took no part.
+
+    Parameters
+    ----------
+    real : tuple (X, y, sensitive_features)
+        Real rows that trained neither the generator nor anything else: a data frame or an array, labels, and attributes as
+        groups.
+    synthetic : tuple (X, y, sensitive_features)
+        As :meth:`~sklearn_fairlatent.synthesis.FairSynthesizer.sample` returns them.
+    train : tuple (X, y, sensitive_features), default=None
+        The real rows that trained the generator. With them the report tells what learners make of real rows, how
+        authentic the synthetic ones are, and what they tell of who was among the training rows.
+    learners : dict of str to estimator, default=None
+        Classifiers, cloned, which get X as it is. None: logistic regression, boosted trees and a random forest behind
+        a :class:`~sklearn_fairlatent.TabularCodec`.
+    n_neighbors : int, default=5
+        Neighbours whose distance is the radius around a row, in precision, recall, density and coverage.
+    random_state : int, default=0
+        Seed of learners that have none, and of the at most 5,000 rows of each kind that are compared by their neighbours.
+
+    Returns
+    -------
+    report : SynthesisReport
+
+    Raises
+    ------
+    ValueError
+        If columns, lengths or labels do not fit together.
+
+    Notes
+    -----
+    Learners see X alone; whatever attribute is a column of X they see too. Marginal and pairwise fidelity include the label
+    and the attributes. Distances are those of standardised numbers and of categories as one-hot columns over the square
+    root of two, so that two categories are one apart.
+
+    A fair generator changes the label on purpose, and with it what pairs with the label show: see the score without them.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import train_test_split
+    >>> from sklearn_fairlatent.datasets import load_german
+    >>> from sklearn_fairlatent.metrics import synthesis_report
+    >>> german = load_german()
+    >>> X, y, A = german.data, german.target, german.sensitive_features[["sex"]]
+    >>> X_train, X_test, y_train, y_test, A_train, A_test = train_test_split(X, y, A, random_state=0)
+    >>> bootstrap = X_train.sample(300, replace=True, random_state=0).index
+    >>> copies = X_train.loc[bootstrap], y_train.loc[bootstrap], A_train.loc[bootstrap]
+    >>> report = synthesis_report((X_test, y_test, A_test), copies, train=(X_train, y_train, A_train))
+    >>> report.scores["authenticity"], report.scores["membership_auc"] > 0.6
+    (0.0, True)
+    """
+    parts = {"real": real, "synthetic": synthetic} | ({} if train is None else {"train": train})
+    parts = {name: _read(name, part) for name, part in parts.items()}
+    for name, part in parts.items():
+        if list(part.X.columns) != list(parts["real"].X.columns):
+            raise ValueError(f"X of {name} has other columns than that of real: {_difference(part, parts['real'])}.")
+    held_out = parts["real"]
+    learners = _default_learners() if learners is None else learners
+    sources = {"synthetic": parts["synthetic"]} | ({} if train is None else {"real": parts["train"]})
+    utility = {
+        (source, name): _utility(seeded(learner, random_state), rows, held_out)
+        for source, rows in sources.items()
+        for name, learner in learners.items()
+    }
+    index = pd.MultiIndex.from_tuples(utility, names=["trained_on", "learner"])
+    tables = [part.table() for part in (held_out, parts["synthetic"])]
+    marginals = marginal_fidelity(*tables)
+    scores = {
+        "marginal_fidelity": float(marginals.mean()),
+        "pairwise_fidelity": pairwise_fidelity(*tables, random_state=random_state),
+        "pairwise_fidelity_without_label": pairwise_fidelity(
+            *(table.drop(columns="y", level=0) for table in tables), random_state=random_state
+        ),
+    }
+    reference = parts.get("train", held_out)
+    space = _Space(reference)
+    rng = np.random.RandomState(random_state)
+    real_rows, synthetic_rows = (_some(space(part), rng) for part in (held_out, parts["synthetic"]))
+    scores |= manifold_scores(real_rows, synthetic_rows, n_neighbors)
+    if train is not None:
+        train_rows = space(parts["train"])
+        scores["authenticity"] = authenticity(train_rows, synthetic_rows)
+        scores["authenticity_of_real"] = authenticity(train_rows, real_rows)
+        scores["membership_auc"] = membership_auc(_some(train_rows, rng), real_rows, space(parts["synthetic"]))
+    frame = pd.DataFrame(list(utility.values()), index=index, columns=UTILITY)
+    majority = float(pd.Series(held_out.y).value_counts(normalize=True).max())
+    return SynthesisReport(frame, majority, marginals, scores)
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Rows as a report reads them."""
+
+    X: pd.DataFrame
+    y: np.ndarray
+    groups: pd.DataFrame
+    native: object
+
+    def table(self):
+        """Everything in one frame, under names that do not clash."""
+        return pd.concat(
+            {"X": self.X, "y": pd.DataFrame({"y": pd.Series(self.y, dtype=object)}), "A": self.groups}, axis=1
+        )
+
+
+def _read(name, part):
+    if not isinstance(part, (tuple, list)) or len(part) != 3:
+        raise ValueError(f"{name}: expected a tuple (X, y, sensitive_features), got {type(part).__name__}.")
+    X, y, sensitive_features = part
+    frame = as_frame(X)
+    if frame is not None:
+        table = frame.to_pandas().reset_index(drop=True)
+    else:
+        X = np.asarray(X)
+        if X.ndim < 2:
+            raise ValueError(f"{name}: X has {X.ndim} dimension(s); expected two or more.")
+        table = pd.DataFrame(X.reshape(len(X), -1))
+    y = np.asarray(nw.to_native(y, pass_through=True))
+    if len(y) != len(table):
+        raise ValueError(f"{name}: y has {len(y)} rows, X has {len(table)}; they must have the same length.")
+    groups = read_groups(sensitive_features, len(table), index=getattr(X, "index", None))
+    return _Rows(table, y, groups, X)
+
+
+def _difference(part, real):
+    own, other = list(part.X.columns), list(real.X.columns)
+    return (
+        f"{[c for c in own if c not in other]} too many, {[c for c in other if c not in own]} too few, or another order"
+    )
+
+
+def _default_learners():
+    def behind(*steps):
+        return make_pipeline(TabularCodec(handle_unknown="ignore"), *steps)
+
+    return {
+        "logistic regression": behind(StandardScaler(), LogisticRegression(max_iter=1000)),
+        "boosting": behind(HistGradientBoostingClassifier()),
+        "random forest": behind(RandomForestClassifier(min_samples_leaf=5)),
+    }
+
+
+def _utility(learner, rows, held_out):
+    """Figures of a learner trained on rows, on the held-out ones."""
+    if len(np.unique(rows.y.astype(str))) < 2:
+        raise ValueError("y of the rows to learn from has one class; a learner needs two. Sample more rows.")
+    learner = clone(learner).fit(rows.X, rows.y)
+    predicted = learner.predict(held_out.X)
+    known = ~held_out.groups.isna().any(axis=1).to_numpy()
+    true = held_out.y
+    classes = list(learner.classes_)
+    probabilities = learner.predict_proba(held_out.X)
+    sides = classes[1:] if len(classes) == 2 else classes
+    areas = [roc_auc_score(true == c, probabilities[:, classes.index(c)]) for c in sides if 0 < (true == c).mean() < 1]
+    gaps = [
+        [
+            difference(true[known] == c, predicted[known] == c, sensitive_features=held_out.groups[known])
+            for difference in (demographic_parity_difference, equalized_odds_difference)
+        ]
+        for c in sides
+    ]
+    return [accuracy_score(true, predicted), float(np.mean(areas)), *np.max(gaps, axis=0)]
+
+
+class _Space:
+    """Rows as points: numbers standardised, categories one apart."""
+
+    def __init__(self, reference):
+        self.codec = TabularCodec(handle_unknown="ignore").fit(reference.X)
+        self.weights = np.ones(self.codec._n_encoded)
+        for columns, one_hot in self.codec._encoded_columns():
+            if one_hot:
+                self.weights[columns] = np.sqrt(0.5)
+
+    def __call__(self, part):
+        return self.codec.transform(part.X) * self.weights
+
+
+def _some(rows, rng):
+    if len(rows) <= COMPARED_ROWS:
+        return rows
+    return rows[rng.choice(len(rows), COMPARED_ROWS, replace=False)]

@@ -1,0 +1,93 @@
+"""Labels and attributes as a user gave them: the kind, names and dtypes of what a sample gives back."""
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from .._columns import Table, TableFormat
+from .._encoding import as_frame, take_columns
+
+
+class LabelFormat:
+    """How labels are written: as a Series of the library that y was of, or as an array.
+
+    Parameters
+    ----------
+    name : str
+    column : TableFormat of one column, or None for arrays
+    dtype : numpy dtype
+        Of arrays.
+    """
+
+    def __init__(self, name, column, dtype):
+        self.name, self.column, self.dtype = name, column, dtype
+
+    @classmethod
+    def of(cls, y, name):
+        """From the training labels."""
+        series = nw.from_native(y, series_only=True, pass_through=True)
+        if not isinstance(series, nw.Series):
+            return cls(name, None, np.asarray(y).dtype)
+        native = series.rename(name).to_frame().to_native()
+        return cls(name, TableFormat(Table(native, "y")), None)
+
+    def write(self, values):
+        """Labels of shape (n,)."""
+        if self.column is None:
+            return values.astype(self.dtype)
+        return self.column.write([values])[self.name]
+
+    def as_column(self, values):
+        """The same as a column of a table."""
+        return self.write(values) if self.column is not None else pd.Series(self.write(values), name=self.name)
+
+
+def attribute_format(X, own, sensitive_features, columns, names):
+    """The TableFormat of all attributes as one data frame, polars where X or the attributes are, else pandas.
+
+    Parameters
+    ----------
+    X : array or frame
+    own : list of str or int
+        Columns of X that are attributes.
+    sensitive_features : as given
+    columns : dict of str to ndarray
+        Values by name.
+    names : list of str
+        In the order of the codes.
+    """
+    parts = [] if not own or as_frame(X) is None else [as_frame(take_columns(X, own))]
+    given = nw.from_native(sensitive_features, allow_series=True, pass_through=True)
+    if isinstance(given, nw.Series) and given.name:
+        given = given.to_frame()
+    if isinstance(given, nw.DataFrame):
+        parts.append(given)
+    found = [name for part in parts for name in part.columns]
+    if set(found) == set(names) and len({part.implementation for part in parts}) == 1:
+        whole = parts[0] if len(parts) == 1 else nw.concat(parts, how="horizontal")
+        native = whole.select(names).to_native()
+        return TableFormat(Table(native, "sensitive_features"))
+    frame = pd.DataFrame({name: np.asarray(columns[name]) for name in names})
+    return TableFormat(Table(frame, "sensitive_features"))
+
+
+def join_attributes(rows, attributes, own, order):
+    """Rows with their own sensitive columns among them.
+
+    Parameters
+    ----------
+    rows : array or frame
+    attributes : frame
+    own : list of str or int
+        What the attributes that are columns of X are called there.
+    order : list
+        All columns of X.
+    """
+    if not own:
+        return rows
+    if as_frame(rows) is None:
+        columns = dict(zip(own, (attributes[f"x{k}"].to_numpy() for k in own), strict=True))
+        rest = iter(rows.T)
+        return np.column_stack([columns[k] if k in columns else next(rest) for k in order])
+    frames = [as_frame(rows), as_frame(attributes).select(own)]
+    return nw.concat(frames, how="horizontal").select(order).to_native()

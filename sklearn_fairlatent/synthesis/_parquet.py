@@ -1,0 +1,48 @@
+"""A sample as one Arrow table."""
+
+from collections import Counter
+
+import narwhals as nw
+import pyarrow as pa
+
+from .._encoding import as_frame
+
+
+def as_arrow(X, y, A, label):
+    """Columns of X, the label, and the attributes that are no columns of X.
+
+    Parameters
+    ----------
+    X : frame or ndarray of shape (n, n_columns)
+    y : Series
+    A : frame
+    label : str
+
+    Raises
+    ------
+    ValueError
+        If X has more than two dimensions, or two columns would have one name.
+    """
+    frame = as_frame(X)
+    if frame is None:
+        if X.ndim != 2:
+            raise ValueError(
+                f"write_parquet: rows of shape {X.shape[1:]} are no columns. Write arrays from sample_batches."
+            )
+        columns = {f"x{k}": pa.array(column) for k, column in enumerate(X.T)}
+    else:
+        columns = {str(name): _column(frame[name]) for name in frame.columns}
+    attributes = as_frame(A)
+    more = [(label, _column(nw.from_native(y, series_only=True)))]
+    more += [(name, _column(attributes[name])) for name in attributes.columns if frame is None or name not in columns]
+    counts = Counter([*columns, *(name for name, _ in more)])
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"write_parquet: {twice} would be two columns each. Rename the label or the attribute, and fit anew."
+        )
+    return pa.table({**columns, **dict(more)})
+
+
+def _column(series):
+    return series.to_arrow()
