@@ -15,10 +15,10 @@ from sklearn_fairlatent.datasets import load_adult, load_german
 QUICK_ROWS = 2000
 # Rows that a method makes of a table, at least: from the 700 of German credit a learner learns mostly noise.
 N_ROWS = 10_000
-# Faces that a method makes, and that real ones are compared with: decoding 14,000 takes a minute each time.
-N_FACES = 4000
-# What a learner sees of a picture of 3 x 32 x 32: its first principal components, 95 % of the variance.
-N_COMPONENTS = 32
+# Faces that a method makes: decoding them takes most of the time.
+N_FACES = 6000
+# What a learner sees of a picture of 3 x 32 x 32: its first principal components.
+N_COMPONENTS = 64
 
 
 @dataclass(frozen=True, eq=False)

@@ -86,7 +86,7 @@ class NumberLevels:
         # A level for a column that was missing throughout stands for no number.
         single = codes < len(self.points)
         numbers[single] = self.points[codes[single]]
-        within = rng.random_sample(len(codes))
+        within = rng.random(len(codes))
         between = ~single & ~missing & (self.n_intervals > 0)
         interval = codes[between] - len(self.points)
         low, high = self.edges[interval], self.edges[interval + 1]

@@ -129,7 +129,7 @@ class Cells:
         labels : ndarray of int of shape (n,) or None
         attributes : ndarray of int of shape (n, n_attributes) or None
             What is given; the rest is drawn, given that.
-        rng : RandomState
+        rng : numpy Generator
 
         Returns
         -------

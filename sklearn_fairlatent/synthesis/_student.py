@@ -70,7 +70,7 @@ class Student:
         ----------
         groups : ndarray of int of shape (n_attributes,)
         n : int
-        rng : RandomState
+        rng : numpy Generator
 
         Returns
         -------
@@ -85,7 +85,7 @@ class Student:
         component = rng.choice(len(log_shares), size=n, p=softmax(log_shares))
         codes = np.empty((n, len(self.sizes)), dtype=np.int64)
         for j, (flat, size) in enumerate(zip(self._cumulated, self.sizes, strict=True)):
-            place = np.searchsorted(flat, component + rng.random_sample(n), side="right")
+            place = np.searchsorted(flat, component + rng.random(n), side="right")
             codes[:, j] = np.clip(place - component * size, 0, size - 1)
         factor = own["factor"]
         if not len(factor):
@@ -126,7 +126,7 @@ def draw_labelled(draw, label_probabilities, cells, drawn, rng):
         Labels and groups.
     drawn : ndarray of int of shape (n,)
         The cell of every row.
-    rng : RandomState
+    rng : numpy Generator
 
     Returns
     -------
@@ -150,7 +150,7 @@ def draw_labelled(draw, label_probabilities, cells, drawn, rng):
             n = _n_candidates({label: len(rows) for label, rows in waiting.items()}, rates)
             candidates = draw(groups, n, rng)
             probabilities = label_probabilities(*candidates)
-            given = (rng.random_sample(n)[:, None] > np.cumsum(probabilities, axis=1)[:, :-1]).sum(axis=1)
+            given = (rng.random(n)[:, None] > np.cumsum(probabilities, axis=1)[:, :-1]).sum(axis=1)
             n_drawn += n
             filled = filled or tuple(np.empty((len(drawn), *part.shape[1:]), dtype=part.dtype) for part in candidates)
             for label, rows in list(waiting.items()):

@@ -340,7 +340,9 @@ class FairSynthesizer(BaseEstimator):
             raise ValueError(
                 "balance is a dict of cells, and y or sensitive_features is given. Pass the one or the other."
             )
-        rng = check_random_state(self._seed if random_state is None else random_state)
+        # numpy's newer generator draws normal numbers three times as fast.
+        seeds = check_random_state(self._seed if random_state is None else random_state).randint(2**31, size=4)
+        rng = np.random.default_rng(seeds)
         labels, groups = (
             self._cells.read_labels(y, n_samples),
             self._cells.read_attributes(sensitive_features, n_samples),
