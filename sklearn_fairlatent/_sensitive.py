@@ -98,11 +98,11 @@ def read_classes(y, n_samples, name, what):
         If there is one class, numbers that are no classes, or another number of rows.
     """
     values = column_or_1d(as_values(y) if isinstance(y, (list, tuple)) else y, warn=True)
+    if len(values) != n_samples:
+        raise ValueError(f"y has {len(values)} rows, X has {n_samples}; they must have the same length.")
     if len(values) and (values == values[0]).all():
         raise ValueError(f"y has a single class {values[:1].tolist()}; {what} needs at least two.")
     label, codes = label_variable(values, "auto", name)
     if label.kind == "continuous":
         raise ValueError(f"Unknown label type: y is continuous, this is {what}. Cut y into classes before.")
-    if len(codes) != n_samples:
-        raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
     return label, codes

@@ -21,7 +21,8 @@ def authenticity(train, rows):
 
     References
     ----------
-    .. [1] Alaa, van Breugel, Saveliev, van der Schaar (2022), "How faithful is your synthetic data?", ICML, section 4.3.
+    .. [1] Alaa, van Breugel, Saveliev, van der Schaar (2022), "How faithful is your synthetic data?", ICML, section
+       4.3.
     """
     near = NearestNeighbors(n_neighbors=1).fit(train)
     distance, nearest = near.kneighbors(rows)
@@ -43,9 +44,9 @@ def membership_auc(train, other, synthetic):
     Returns
     -------
     float
-        The larger of two attacks' AUC; 0.5 is chance. One ranks rows by their distance to the nearest synthetic row. The
-        other takes from it the distance to the nearest of some real rows that the attacker has [1]_: one half of ``other``
-        while the second is told from training rows, then the second while the first is; the mean of both.
+        The larger of two attacks' AUC; 0.5 is chance. One ranks rows by their distance to the nearest synthetic row.
+        The other takes from it the distance to the nearest of some real rows that the attacker has [1]_: one half of
+        ``other`` while the second is told from training rows, then the second while the first is; the mean of both.
 
     References
     ----------

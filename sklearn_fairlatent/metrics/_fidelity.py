@@ -24,8 +24,8 @@ def marginal_fidelity(real, synthetic):
     Returns
     -------
     Series
-        Per column, in [0, 1]: one minus the Kolmogorov-Smirnov distance of numbers, or the total variation distance of the
-        shares of categories (missing is one). A missing number counts as one below all others.
+        Per column, in [0, 1]: one minus the Kolmogorov-Smirnov distance of numbers, or the total variation distance
+        of the shares of categories (missing is one). A missing number counts as one below all others.
     """
     scores = {}
     for name in real:
@@ -51,8 +51,8 @@ def pairwise_fidelity(real, synthetic, random_state=0):
     Returns
     -------
     float
-        In [0, 1]: one minus the mean total variation distance of the pairs' joint shares; numbers are cut at the deciles
-        of the real ones.
+        In [0, 1]: one minus the mean total variation distance of the pairs' joint shares; numbers are cut at the
+        deciles of the real ones.
     """
     coded = [_codes(*(_cut(table[name], real[name]) for table in (real, synthetic))) for name in real]
     pairs = list(combinations(range(len(coded)), 2))
@@ -88,7 +88,8 @@ def manifold_scores(real, synthetic, n_neighbors=5):
     ----------
     .. [1] Kynkaanniemi, Karras, Laine, Lehtinen, Aila (2019), "Improved precision and recall metric for assessing
        generative models", NeurIPS, eq. 1-2.
-    .. [2] Naeem, Oh, Uh, Choi, Yoo (2020), "Reliable fidelity and diversity metrics for generative models", ICML, eq. 3-4.
+    .. [2] Naeem, Oh, Uh, Choi, Yoo (2020), "Reliable fidelity and diversity metrics for generative models", ICML, eq.
+       3-4.
     """
     radii = [_radii(rows, n_neighbors) for rows in (real, synthetic)]
     within_real, balls, covered = _within(synthetic, real, radii[0])

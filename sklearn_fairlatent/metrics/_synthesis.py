@@ -6,7 +6,7 @@ import narwhals as nw
 import numpy as np
 import pandas as pd
 from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
@@ -78,26 +78,31 @@ class SynthesisReport:
         )
 
 
-def synthesis_report(real, synthetic, *, train=None, learners=None, n_neighbors=N_NEIGHBORS, random_state=0):
+def synthesis_report(
+    real, synthetic, *, train=None, learners=None, learn_from_real=True, n_neighbors=N_NEIGHBORS, random_state=0
+):
     """Measure synthetic rows against real ones that took no part.
 
     Parameters
     ----------
     real : tuple (X, y, sensitive_features)
-        Real rows that trained neither the generator nor anything else: a data frame or an array, labels, and attributes as
-        groups.
+        Real rows that trained neither the generator nor anything else: a data frame or an array, labels, and
+        attributes as groups.
     synthetic : tuple (X, y, sensitive_features)
         As :meth:`~sklearn_fairlatent.synthesis.FairSynthesizer.sample` returns them.
     train : tuple (X, y, sensitive_features), default=None
         The real rows that trained the generator. With them the report tells what learners make of real rows, how
         authentic the synthetic ones are, and what they tell of who was among the training rows.
     learners : dict of str to estimator, default=None
-        Classifiers, cloned, which get X as it is. None: logistic regression, boosted trees and a random forest behind
-        a :class:`~sklearn_fairlatent.TabularCodec`.
+        Classifiers, cloned, which get X as it is. None: logistic regression behind a
+        :class:`~sklearn_fairlatent.TabularCodec`, boosted trees and a random forest with a code for every category.
+    learn_from_real : bool, default=True
+        Whether learners are also trained on ``train``, to compare with.
     n_neighbors : int, default=5
         Neighbours whose distance is the radius around a row, in precision, recall, density and coverage.
     random_state : int, default=0
-        Seed of learners that have none, and of the at most 5,000 rows of each kind that are compared by their neighbours.
+        Seed of learners that have none, and of the at most 5,000 rows of each kind that are compared by their
+        neighbours.
 
     Returns
     -------
@@ -110,11 +115,12 @@ def synthesis_report(real, synthetic, *, train=None, learners=None, n_neighbors=
 
     Notes
     -----
-    Learners see X alone; whatever attribute is a column of X they see too. Marginal and pairwise fidelity include the label
-    and the attributes. Distances are those of standardised numbers and of categories as one-hot columns over the square
-    root of two, so that two categories are one apart.
+    Learners see X alone; whatever attribute is a column of X they see too. Marginal and pairwise fidelity include the
+    label and the attributes. Distances are those of standardised numbers and of categories as one-hot columns over
+    the square root of two, so that two categories are one apart.
 
-    A fair generator changes the label on purpose, and with it what pairs with the label show: see the score without them.
+    A fair generator changes the label on purpose, and with it what pairs with the label show: see the score without
+    them.
 
     Examples
     --------
@@ -137,7 +143,9 @@ def synthesis_report(real, synthetic, *, train=None, learners=None, n_neighbors=
             raise ValueError(f"X of {name} has other columns than that of real: {_difference(part, parts['real'])}.")
     held_out = parts["real"]
     learners = _default_learners() if learners is None else learners
-    sources = {"synthetic": parts["synthetic"]} | ({} if train is None else {"real": parts["train"]})
+    sources = {"synthetic": parts["synthetic"]} | (
+        {"real": parts["train"]} if train is not None and learn_from_real else {}
+    )
     utility = {
         (source, name): _utility(seeded(learner, random_state), rows, held_out)
         for source, rows in sources.items()
@@ -210,14 +218,30 @@ def _difference(part, real):
     )
 
 
-def _default_learners():
-    def behind(*steps):
-        return make_pipeline(TabularCodec(handle_unknown="ignore"), *steps)
+class _Ordinals(TransformerMixin, BaseEstimator):
+    """One number per column, as trees split them: codes of categories, numbers as they are, NaN where missing."""
 
+    def fit(self, X, y=None):
+        self.codec_ = TabularCodec(handle_unknown="ignore").fit(X)
+        return self
+
+    def transform(self, X):
+        columns = []
+        for coded in self.codec_._column_codes(X):
+            if isinstance(coded, tuple):
+                numbers, missing = coded
+                columns.append(np.where(missing, np.nan, numbers))
+            else:
+                columns.append(coded.astype(np.float64))
+        return np.column_stack(columns)
+
+
+def _default_learners():
+    linear = make_pipeline(TabularCodec(handle_unknown="ignore"), StandardScaler(), LogisticRegression(max_iter=1000))
     return {
-        "logistic regression": behind(StandardScaler(), LogisticRegression(max_iter=1000)),
-        "boosting": behind(HistGradientBoostingClassifier()),
-        "random forest": behind(RandomForestClassifier(min_samples_leaf=5)),
+        "logistic regression": linear,
+        "boosting": make_pipeline(_Ordinals(), HistGradientBoostingClassifier()),
+        "random forest": make_pipeline(_Ordinals(), RandomForestClassifier(min_samples_leaf=5)),
     }
 
 

@@ -1,6 +1,7 @@
 """Distillation: the student as a torch module, its two losses, its size, and the skorch net that trains it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,9 +78,9 @@ class StudentModule(nn.Module):
     r"""A mixture whose components share their loadings, and a label head that reads rows through the same loadings.
 
     With ``e_k`` the embedding of component k, ``W`` the loadings and ``b`` a bias, column j has in component k the
-    levels' probabilities ``softmax(b_j + W_j e_k)``, the attributes likewise; vectors are normal around ``W_v e_k`` with
-    a covariance ``F F' + diag(exp(2 t))`` common to all. The label's logits are linear in the levels and vectors, plus
-    a small network of their sum of loadings.
+    levels' probabilities ``softmax(b_j + W_j e_k)``, the attributes likewise; vectors are normal around ``W_v e_k``
+    with a covariance ``F F' + diag(exp(2 t))`` common to all. The label's logits are linear in the levels and
+    vectors, plus a small network of their sum of loadings.
     """
 
     def __init__(self, shape, log_frequencies, generator):
@@ -117,12 +118,15 @@ class StudentModule(nn.Module):
         Parameters
         ----------
         places : tensor of int of shape (n, n_columns + n_attributes)
-            Where the level stands among all levels and groups; one past the last where it is missing, which sums it out.
+            Where the level stands among all levels and groups; one past the last where it is missing, which sums it
+            out.
         vectors : tensor of shape (n, n_vectors)
         """
-        tables = self.log_tables()
-        tables = torch.cat([tables, tables.new_zeros(1, tables.shape[1])])
-        joint = nn.functional.embedding_bag(places, tables, mode="sum") + torch.log_softmax(self.mixture, dim=0)
+        joint = torch.log_softmax(self.mixture, dim=0)
+        if places.shape[1]:
+            tables = self.log_tables()
+            tables = torch.cat([tables, tables.new_zeros(1, tables.shape[1])])
+            joint = joint + nn.functional.embedding_bag(places, tables, mode="sum")
         if self.shape.n_vectors:
             joint = joint + self._log_normal(vectors)
         return torch.logsumexp(joint, dim=1)
@@ -140,7 +144,8 @@ class StudentModule(nn.Module):
     def label_logits(self, places, vectors):
         """Logits of all labels but the first, whose logit is 0, as one tensor of shape (n, n_classes)."""
         n_levels, n_columns = sum(self.shape.sizes), len(self.shape.sizes)
-        plain, shared = self.head_bias, 0.0
+        plain: Any = self.head_bias
+        shared: Any = 0.0
         if n_columns:
             own = places[:, :n_columns]
             plain = plain + nn.functional.embedding_bag(own, self.head_linear, mode="sum")
@@ -161,9 +166,10 @@ class StudentModule(nn.Module):
 class DistillationLoss(nn.Module):
     """``quality_weight`` times the distance of distributions plus ``utility_weight`` times that of the labels.
 
-    Quality: minus the log-likelihood of the teacher's rows, which is the Kullback-Leibler divergence of the student from
-    the teacher up to the entropy of the teacher. An invertible map changes neither, so that what is learnt of encoded rows
-    is learnt of their latents. Utility: the divergence of the student's label probabilities from the teacher's.
+    Quality: minus the log-likelihood of the teacher's rows, which is the Kullback-Leibler divergence of the student
+    from the teacher up to the entropy of the teacher. An invertible map changes neither, so that what is learnt of
+    encoded rows is learnt of their latents. Utility: the divergence of the student's label probabilities from the
+    teacher's.
     """
 
     def __init__(self, quality_weight, utility_weight):
@@ -200,7 +206,7 @@ class TaughtRows(torch.utils.data.Dataset):
 
 def places_of(codes, attributes, sizes, attribute_sizes):
     """Where every level and group stands among all of them; NaN, a missing group, one past the last."""
-    offsets = np.r_[0, np.cumsum((*sizes, *attribute_sizes))]
+    offsets = np.cumsum((0, *sizes, *attribute_sizes), dtype=np.int64)
     groups = np.nan_to_num(attributes, nan=0).astype(np.int64)
     places = np.concatenate([codes, groups], axis=1) + offsets[:-1]
     places[:, codes.shape[1] :][np.isnan(attributes)] = offsets[-1]
@@ -241,9 +247,11 @@ def distil(shape, rows, teacher, parts, schedule, weights, seed):
 
 
 def _log_frequencies(places, shape):
-    """Log-shares of all levels and groups, each seen half a time more than it was."""
+    """Log-shares of all levels and groups; half a row more is spread over those of a column."""
     sizes = (*shape.sizes, *shape.attribute_sizes)
-    counts = np.bincount(places.ravel(), minlength=sum(sizes) + 1)[: sum(sizes)] + 0.5
+    if not sizes:
+        return np.zeros(0)
+    counts = np.bincount(places.ravel(), minlength=sum(sizes) + 1)[: sum(sizes)] + 0.5 / np.repeat(sizes, sizes)
     return np.concatenate([np.log(part / part.sum()) for part in np.split(counts, np.cumsum(sizes)[:-1])])
 
 

@@ -50,8 +50,8 @@ def write_student(synthesizer, path):
     rows = synthesizer._rows
     if getattr(rows, "repair", None) is not None:
         raise ValueError(
-            "the codec has a repair function, which no file without code can hold. Fit with a codec without repair, and "
-            "call the function on the samples."
+            "the codec has a repair function, which no file without code can hold. Fit with a codec without repair, "
+            "and call the function on the samples."
         )
     if isinstance(rows, VectorRows):
         rows = VectorRows(rows.mean, rows.scale, rows.dtype, None)
@@ -108,7 +108,7 @@ def read_student(kind, path, decoder):
 # ---------------------------------------------------------------- values
 
 
-def _to_plain(value):
+def _to_plain(value: Any) -> Any:
     """What JSON can hold; a value of another type becomes {TAG: type, ...}."""
     if value is None or isinstance(value, (bool, str)):
         return value
@@ -130,9 +130,9 @@ def _to_plain(value):
         return {TAG: "index", "dtype": _dtype(value.dtype), "values": _to_plain(value.tolist())}
     name = type(value).__name__
     if CLASSES.get(name) is type(value):
-        state = {k: v for k, v in vars(value).items() if not (name == "TemporalColumn" and k == "zone")}
-        if name == "TemporalColumn":
-            state["zone"] = None if value.zone is None else str(value.zone)
+        state = dict(vars(value))
+        if "zone" in state:  # of a column of dates: pandas takes its name as well
+            state["zone"] = None if state["zone"] is None else str(state["zone"])
         return {TAG: "object", "class": name, "state": [[k, _to_plain(v)] for k, v in state.items()]}
     if value is pd.NA or value is pd.NaT:
         return {TAG: "NA" if value is pd.NA else "NaT"}
@@ -168,7 +168,7 @@ def _dtype(dtype):
     )
 
 
-def _from_plain(plain):
+def _from_plain(plain) -> Any:
     """What :func:`_to_plain` was given."""
     if isinstance(plain, list):
         return [_from_plain(v) for v in plain]
@@ -184,7 +184,7 @@ def _from_plain(plain):
 
 def _read_array(plain):
     values, dtype = _from_plain(plain["values"]), np.dtype(plain["dtype"])
-    if dtype != object:
+    if dtype.kind != "O":
         return np.array(values, dtype=dtype)
     array = np.empty(len(values), dtype=object)
     array[:] = values

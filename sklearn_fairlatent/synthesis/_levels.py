@@ -14,54 +14,72 @@ ROWS_PER_LEVEL = 50
 # What is not a spike is cut into this many intervals at least, however few rows it has (a capital gain: 8 % of Adult,
 # most of what it tells of the income), as long as every interval has ROWS_PER_INTERVAL of them.
 MIN_INTERVALS, ROWS_PER_INTERVAL = 8, 20
+# Steps of an interval that numbers are drawn from, each as often: a long tail has most of its rows at its beginning.
+# Every step stands for several rows, and gives none of them away.
+MAX_STEPS, ROWS_PER_STEP = 8, 10
+MAX_DECIMALS = 6
+# Where the mean of a step lies between its ends, at most.
+SHARES = 0.05, 0.95
 # More categories are names or texts, of which a generator would give single training rows away.
 MAX_CATEGORIES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class NumberLevels:
-    """Levels of a number: single values, intervals between edges, and "missing" as the last one.
+    """Levels of a number: single values, intervals, and "missing" as the last one.
 
     Parameters
     ----------
     points : ndarray of shape (n_points,)
         Sorted.
-    edges : ndarray of shape (n_intervals + 1,)
-        Empty where there are no intervals.
+    starts : ndarray of shape (n_intervals,)
+        Where intervals begin; sorted.
+    quantiles : list of ndarray
+        Of every interval its smallest value, quantiles in between and its largest value, from which numbers are drawn.
+    powers : list of ndarray
+        Of every step between two quantiles the power of a uniform number whose mean is that of the step's values.
+    decimals : int or None
+        Of all numbers; None: more than six.
     has_missing : bool
     """
 
     points: np.ndarray
-    edges: np.ndarray
+    starts: np.ndarray
+    quantiles: list
+    powers: list
+    decimals: int | None
     has_missing: bool
 
     @classmethod
     def learn(cls, numbers, missing, has_missing):
         """From a column of numbers: a value with many rows has a level of its own."""
         present = numbers[~missing]
-        if not len(present):
-            return cls(np.zeros(0), np.zeros(0), has_missing)
+        decimals = next((d for d in range(MAX_DECIMALS + 1) if (np.round(present, d) == present).all()), None)
         most = int(np.clip(len(present) // ROWS_PER_LEVEL, MIN_LEVELS, MAX_LEVELS))
         values, counts = np.unique(present, return_counts=True)
         if len(values) <= most:
-            return cls(values, np.zeros(0), has_missing)
+            return cls(values, np.zeros(0), [], [], decimals, has_missing)
         points = values[counts * most >= len(present)]
-        rest = present[~np.isin(present, points)]
-        n_intervals = max(round(most * len(rest) / len(present)), min(MIN_INTERVALS, len(rest) // ROWS_PER_INTERVAL))
-        edges = np.unique(np.quantile(rest, np.linspace(0, 1, max(1, n_intervals) + 1)))
-        if len(edges) == 1:
-            return cls(np.union1d(points, edges), np.zeros(0), has_missing)
-        return cls(points, edges, has_missing)
-
-    @property
-    def n_intervals(self):
-        """Number of intervals."""
-        return max(0, len(self.edges) - 1)
+        rest = np.sort(present[~np.isin(present, points)])
+        n_intervals = max(round(most * len(rest) / len(present)), min(MIN_INTERVALS, len(rest) // ROWS_PER_INTERVAL), 1)
+        # Values of the column, so that none lies between an interval's last value and the next one's first.
+        starts = np.unique(np.quantile(rest, np.linspace(0, 1, n_intervals + 1)[:-1], method="inverted_cdf"))
+        quantiles, powers = [], []
+        for part in np.split(rest, np.searchsorted(rest, starts[1:])):
+            n_steps = int(np.clip(len(part) // ROWS_PER_STEP, 1, MAX_STEPS))
+            ends = np.ceil(np.linspace(0, len(part), n_steps + 1)).astype(int)
+            own = np.append(part[ends[:-1]], part[-1])
+            means = np.add.reduceat(part, ends[:-1]) / np.diff(ends)
+            width = np.diff(own)
+            share = np.divide(means - own[:-1], width, out=np.full(n_steps, 0.5), where=width > 0)
+            quantiles.append(own)
+            powers.append(1 / np.clip(share, *SHARES) - 1)
+        return cls(points, starts, quantiles, powers, decimals, has_missing)
 
     @property
     def n_levels(self):
         """Number of levels, at least one."""
-        return max(1, len(self.points) + self.n_intervals + self.has_missing)
+        return max(1, len(self.points) + len(self.starts) + self.has_missing)
 
     def encode(self, numbers, missing):
         """The level of every number."""
@@ -71,27 +89,42 @@ class NumberLevels:
             before = np.maximum(after - 1, 0)
             nearer = np.abs(numbers - self.points[before]) < np.abs(numbers - self.points[after])
             codes = np.where(nearer, before, after)
-        if self.n_intervals:
-            inside = np.clip(np.searchsorted(self.edges, numbers, side="right") - 1, 0, self.n_intervals - 1)
-            exact = np.isin(numbers, self.points)
-            codes = np.where(exact, codes, len(self.points) + inside)
+        if len(self.starts):
+            inside = np.maximum(np.searchsorted(self.starts, numbers, side="right") - 1, 0)
+            codes = np.where(np.isin(numbers, self.points), codes, len(self.points) + inside)
         if self.has_missing:
             codes[missing] = self.n_levels - 1
         return codes
 
     def decode(self, codes, rng):
-        """A number for every level, drawn evenly within an interval, and where it is missing."""
+        """A number for every level, of an interval one that it could hold, and where it is missing."""
         missing = (codes == self.n_levels - 1) & self.has_missing
         numbers = np.zeros(len(codes))
         # A level for a column that was missing throughout stands for no number.
         single = codes < len(self.points)
         numbers[single] = self.points[codes[single]]
-        within = rng.random(len(codes))
-        between = ~single & ~missing & (self.n_intervals > 0)
-        interval = codes[between] - len(self.points)
-        low, high = self.edges[interval], self.edges[interval + 1]
-        numbers[between] = low + within[between] * (high - low)
+        between = np.flatnonzero(~single & ~missing & (len(self.starts) > 0))
+        if len(between):
+            numbers[between] = self._draw(codes[between] - len(self.points), rng)
         return numbers, missing
+
+    def _draw(self, interval, rng):
+        """Numbers of intervals: between two neighbouring quantiles, with as many decimals as all have."""
+        sizes = np.array([len(own) for own in self.quantiles])
+        flat, first = np.concatenate(self.quantiles), np.cumsum(sizes) - sizes
+        step = np.floor(rng.random(len(interval)) * (sizes[interval] - 1)).astype(np.int64)
+        place = first[interval] + step
+        low, high = flat[place], flat[place + 1]
+        # There is one step less than there are quantiles, in every interval.
+        share = rng.random(len(interval)) ** np.concatenate(self.powers)[place - interval]
+        if self.decimals is None:
+            return low + share * (high - low)
+        unit = 10.0**-self.decimals
+        # The upper end belongs to the next step, but for the last one of an interval.
+        is_last = step == sizes[interval] - 2
+        n_values = np.maximum(np.round((high - low) / unit) + is_last, 1)
+        drawn = np.round(low + unit * np.floor(share * n_values), self.decimals)
+        return np.where(np.isin(drawn, self.points), low, drawn)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,12 +178,14 @@ class TableRows:
 
     def encode(self, X, codec):
         """Levels of shape (n, n_columns), and no vectors."""
-        coded = [
-            values if isinstance(column, CategoricalColumn) else levels.encode(*values)
-            for column, levels, values in zip(self.columns, self.levels, codec._column_codes(X), strict=True)
-        ]
-        # A codec of the user's may not know a category of these rows: -1.
-        return np.maximum(np.column_stack(coded), 0), np.zeros((len(X), 0))
+        coded = []
+        for column, levels, values in zip(self.columns, self.levels, codec._column_codes(X), strict=True):
+            if isinstance(column, CategoricalColumn):
+                # A codec of the user's may not know a category of these rows.
+                coded.append(np.where(values < 0, column.most_frequent, values))
+            else:
+                coded.append(levels.encode(*values))
+        return np.column_stack(coded), np.zeros((len(X), 0))
 
     def decode(self, codes, vectors, rng):
         """The table of levels."""
@@ -193,8 +228,8 @@ class VectorRows:
     @classmethod
     def learn(cls, encoding, E):
         """From the encoded training rows."""
-        scale = E.std(axis=0)
-        return cls(E.mean(axis=0), np.where(scale > 0, scale, 1.0), E.dtype, encoding)
+        scale = E.std(axis=0, dtype=np.float64)
+        return cls(E.mean(axis=0, dtype=np.float64), np.where(scale > 0, scale, 1.0), E.dtype, encoding)
 
     @property
     def n_vectors(self):

@@ -37,10 +37,6 @@ class LabelFormat:
             return values.astype(self.dtype)
         return self.column.write([values])[self.name]
 
-    def as_column(self, values):
-        """The same as a column of a table."""
-        return self.write(values) if self.column is not None else pd.Series(self.write(values), name=self.name)
-
 
 def attribute_format(X, own, sensitive_features, columns, names):
     """The TableFormat of all attributes as one data frame, polars where X or the attributes are, else pandas.

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import narwhals as nw
+import numpy as np
 import pyarrow as pa
 
 from .._encoding import as_frame
@@ -14,7 +15,7 @@ def as_arrow(X, y, A, label):
     Parameters
     ----------
     X : frame or ndarray of shape (n, n_columns)
-    y : Series
+    y : Series or ndarray of shape (n,)
     A : frame
     label : str
 
@@ -33,7 +34,7 @@ def as_arrow(X, y, A, label):
     else:
         columns = {str(name): _column(frame[name]) for name in frame.columns}
     attributes = as_frame(A)
-    more = [(label, _column(nw.from_native(y, series_only=True)))]
+    more = [(label, pa.array(y) if isinstance(y, np.ndarray) else _column(nw.from_native(y, series_only=True)))]
     more += [(name, _column(attributes[name])) for name in attributes.columns if frame is None or name not in columns]
     counts = Counter([*columns, *(name for name, _ in more)])
     twice = [name for name, count in counts.items() if count > 1]

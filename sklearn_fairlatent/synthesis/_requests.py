@@ -1,11 +1,12 @@
 """Which labels and groups are asked for: the cells of label and groups, their probabilities, and rows of them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .._attributes import read_sensitive_features
+from .._attributes import Variable, read_sensitive_features
 from .._parameters import is_real
 
 BALANCES = ("independent", "as_observed")
@@ -27,22 +28,30 @@ class Cells:
         Of the training rows.
     """
 
-    label: object
+    label: Variable
     variables: list
     cells: np.ndarray
     shares: np.ndarray
 
     @classmethod
     def learn(cls, label, variables, codes, attributes):
-        """From the codes of the training rows; those with a missing group are left out."""
+        """From the codes of the training rows.
+
+        Labels are as frequent as in all rows, groups of a label as in its rows without a missing one.
+        """
         whole = np.column_stack([codes, attributes])
         whole = whole[~np.isnan(whole).any(axis=1)].astype(np.int64)
-        if not len(whole):
+        lost = sorted(set(range(label.n_groups)) - set(whole[:, 0].tolist()))
+        if lost:
             raise ValueError(
-                "sensitive_features: every row misses an attribute. Fill some in, or leave the column out."
+                f"sensitive_features: every row with {label.name}={_plain(label.categories[lost[0]])!r} misses an "
+                "attribute. Fill some in, or leave the column or the label out."
             )
         cells, counts = np.unique(whole, axis=0, return_counts=True)
-        return cls(label, list(variables), cells, counts / counts.sum())
+        complete = np.bincount(whole[:, 0]) / len(whole)
+        of_all = np.bincount(codes.astype(np.int64)) / len(codes)
+        shares = counts / counts.sum() * (of_all / complete)[cells[:, 0]]
+        return cls(label, list(variables), cells, shares / shares.sum())
 
     def describe(self, cell):
         """A cell in words."""
@@ -106,6 +115,8 @@ class Cells:
                 f"balance: the probabilities sum to {sum(shares):.6g}; expected 1. Divide them by their sum."
             )
         cells, shares = np.array(cells, dtype=np.int64), np.array(shares, dtype=np.float64)
+        if len(np.unique(cells, axis=0)) < len(cells):
+            raise ValueError(f"balance has two keys for one cell: {list(balance)}. Add up their probabilities.")
         self._refuse_empty(cells[shares > 0], "balance asks for", "Leave it out.")
         return cells, shares / shares.sum()
 
@@ -115,11 +126,11 @@ class Cells:
         if empty:
             more = f" (and {len(empty) - 1} more cells)" if len(empty) > 1 else ""
             raise ValueError(
-                f"{asked} rows with {self.describe(empty[0])}{more}, of which fit saw none: nothing was learnt of them. "
+                f"{asked} rows with {self.describe(empty[0])}{more}, of which fit saw none: nothing is known of them. "
                 f"{remedy}"
             )
 
-    def draw(self, n, balance, labels, attributes, rng):
+    def draw(self, n, balance, labels, attributes: Any, rng):
         """Cells for n rows.
 
         Parameters
@@ -147,9 +158,11 @@ class Cells:
         cells, shares = self.probabilities(balance)
         if labels is None and attributes is None:
             return cells, shares, rng.choice(len(cells), size=n, p=shares)
-        given, columns = (labels[:, None], slice(0, 1)) if labels is not None else (attributes, slice(1, None))
+        given, columns = attributes, slice(1, None)
+        if labels is not None:
+            given, columns = labels[:, None], slice(0, 1)
         drawn = np.empty(n, dtype=np.int64)
-        for values in np.unique(given, axis=0):
+        for values in np.unique(np.asarray(given), axis=0):
             rows = np.flatnonzero((given == values).all(axis=1))
             own = np.where((cells[:, columns] == values).all(axis=1), shares, 0.0)
             if not own.sum() > 0:

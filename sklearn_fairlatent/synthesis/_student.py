@@ -1,4 +1,4 @@
-"""The student: a mixture of components that share their loadings, with a label head, as plain arrays; drawing from it."""
+"""The student as plain arrays: a mixture whose components share their loadings, and a label head; drawing from it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +49,8 @@ class Student:
         """Per column, then per attribute, the log-probabilities of its levels in every component."""
         own = self._float64
         sizes = (*self.sizes, *self.attribute_sizes)
+        if not sizes:
+            return []
         n_outputs = sum(sizes)
         logits = own["bias"] + own["components"] @ own["loadings"][:n_outputs].T
         return [log_softmax(part, axis=1) for part in np.split(logits, np.cumsum(sizes)[:-1], axis=1)]

@@ -44,13 +44,13 @@ class FairSynthesizer(BaseEstimator):
     Parameters
     ----------
     transformer : FairLatentTransformer, default=None
-        The teacher. A fitted one, or one in a :class:`~sklearn.frozen.FrozenEstimator`, is used as it is (``clone``, and
-        with it a search, keeps what it has learned only in the latter); else it is cloned and fitted. None: one with
-        default parameters, and a :class:`~sklearn_fairlatent.TabularCodec` as its encoder for tables.
+        The teacher. A fitted one, or one in a :class:`~sklearn.frozen.FrozenEstimator`, is used as it is (``clone``,
+        and with it a search, keeps what it has learned only in the latter); else it is cloned and fitted. None: one
+        with default parameters, and a :class:`~sklearn_fairlatent.TabularCodec` as its encoder for tables.
     student_size : {"small", "medium", "large"} or int, default="small"
         Size of the student: at most a tenth, a quarter or all of the teacher's number of parameters, or a number of
-        parameters. A student never has more than about 30 per output column and level, nor less than a minimum, which may
-        exceed a tenth for tables of very few columns: see :meth:`cost`.
+        parameters; fewer where there are few training rows. There is a least size, which may exceed a tenth for tables
+        of very few columns: see :meth:`cost`.
     quality_weight : float, default=1.0
         Weight of the quality loss: how far the distribution of the student's rows is from the teacher's.
     utility_weight : float, default=1.0
@@ -63,14 +63,14 @@ class FairSynthesizer(BaseEstimator):
     sensitive_columns : list of str or int, default=None
         Columns of X that are sensitive attributes; samples have them in X, too.
     max_epochs : int or "auto", default="auto"
-        Passes over the training rows. "auto": as many as make about 1,000 steps, between 10 and 200.
+        Passes over the training rows. "auto": as many as make about 1,000 steps, between 10 and 100.
     batch_size : int or "auto", default="auto"
         Rows a step. "auto": an eighth of the training rows, between 32 and 2,048.
     lr : float, default=0.05
         Peak of the one-cycle learning rate.
     validation_fraction : float, default=0.1
-        Share of rows held out of the distillation, which choose its epoch; 2,000 at most. With fewer than 20 the training
-        rows are used.
+        Share of rows held out of the distillation, which choose its epoch; 2,000 at most. With fewer than 20 the
+        training rows are used.
     on_missing_sensitive : {"warn", "raise"}, default="warn"
         What ``fit`` does without any sensitive attribute.
     device : str, default="cpu"
@@ -97,7 +97,8 @@ class FairSynthesizer(BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Labels.
     sampled_distribution_ : DataFrame
-        Of the last sample: a row per cell of label and groups, with its probability and the rows drawn. After ``sample``.
+        Of the last sample: a row per cell of label and groups, with its probability and the rows drawn. After
+        ``sample``.
     trained_without_sensitive_ : bool
         True if ``fit`` saw no sensitive attribute: nothing about the samples is fair.
     n_iter_ : int
@@ -113,26 +114,26 @@ class FairSynthesizer(BaseEstimator):
 
     Notes
     -----
-    With ``x`` a row behind the encoder, ``s`` its groups and ``P_T(y | x)`` the logistic regression of the label on what
-    the teacher hands on, ``fit`` minimises over the rows ::
+    With ``x`` a row behind the encoder, ``s`` its groups and ``P_T(y | x)`` the logistic regression of the label on
+    what the teacher hands on, ``fit`` minimises over the rows ::
 
         quality_weight * -log p(x, s) + utility_weight * KL(P_T(. | x) || q(. | x))
 
-    with ``p`` a mixture whose components share their loadings and ``q`` the label head, which reads rows through the same
-    loadings. The teacher's map is invertible, so the divergence between student and teacher is the same for latents as for
-    encoded rows, and no inverse is needed to sample. A row of label y and groups s is drawn from
-    ``p(x | s) q(y | x)``, by rejection. The design follows [1]_, whose teacher is a variational autoencoder with
-    a distance covariance, and does not reproduce it.
+    with ``p`` a mixture whose components share their loadings and ``q`` the label head, which reads rows through the
+    same loadings. The teacher's map is invertible, so the divergence between student and teacher is the same for
+    latents as for encoded rows, and no inverse is needed to sample. A row of label y and groups s is drawn from ``p(x
+    | s) q(y | x)``, by rejection. The design follows [1]_, whose teacher is a variational autoencoder with a distance
+    covariance, and does not reproduce it.
 
-    Synthetic rows in which label and groups are independent do not make every model fair on real rows: measure it, with
-    :func:`~sklearn_fairlatent.metrics.synthesis_report`. What makes it fair is that the label follows a fair function of
-    the features. With ``constraints="equalized_odds"`` the label may depend on the groups, and
+    Synthetic rows in which label and groups are independent do not make every model fair on real rows: measure it,
+    with :func:`~sklearn_fairlatent.metrics.synthesis_report`. What makes it fair is that the label follows a fair
+    function of the features. With ``constraints="equalized_odds"`` the label may depend on the groups, and
     ``balance="as_observed"`` keeps it as it is.
 
     References
     ----------
-    .. [1] Sikder, Ramachandranpillai, de Leeuw, Heintz (2024), "Generating synthetic fair syntax-agnostic data by learning
-       and distilling fair representation", arXiv:2408.10755, section 4 (quality and utility loss).
+    .. [1] Sikder, Ramachandranpillai, de Leeuw, Heintz (2024), "Generating synthetic fair syntax-agnostic data by
+       learning and distilling fair representation", arXiv:2408.10755, section 4 (quality and utility loss).
 
     Examples
     --------
@@ -310,10 +311,11 @@ class FairSynthesizer(BaseEstimator):
 
             - "independent": the label as often as in the training rows and, independently of it, the groups.
             - "as_observed": both together, as often as in the training rows.
-            - a dict: keys are tuples (label, group, ...) with a group for each attribute, values probabilities, with sum 1.
+            - a dict: keys are tuples (label, group, ...) with a group for each attribute, values probabilities, with
+              sum 1.
         source : {"student", "teacher"}, default="student"
-            Who makes the rows: the student, or the teacher, by a normal distribution of its latent within every group and
-            its inverse, to compare with.
+            Who makes the rows: the student, or the teacher, by a normal distribution of its latent within every group
+            and its inverse, to compare with.
         random_state : int, RandomState instance or None, default=None
             Seed of this sample. None: that of the fit, so that the same call gives the same rows.
 
@@ -331,6 +333,12 @@ class FairSynthesizer(BaseEstimator):
         ValueError
             For a label or group that ``fit`` did not see, alone or together, or probabilities that are none.
         """
+        X, y, A, self.sampled_distribution_ = self._draw(
+            n_samples, y, sensitive_features, balance, source, random_state
+        )
+        return X, y, A
+
+    def _draw(self, n_samples, y, sensitive_features, balance, source, random_state):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         check_value("source", source, source in SOURCES, f"one of {list(SOURCES)}")
@@ -343,20 +351,17 @@ class FairSynthesizer(BaseEstimator):
         # numpy's newer generator draws normal numbers three times as fast.
         seeds = check_random_state(self._seed if random_state is None else random_state).randint(2**31, size=4)
         rng = np.random.default_rng(seeds)
-        labels, groups = (
-            self._cells.read_labels(y, n_samples),
-            self._cells.read_attributes(sensitive_features, n_samples),
-        )
+        labels = self._cells.read_labels(y, n_samples)
+        groups = self._cells.read_attributes(sensitive_features, n_samples)
         cells, shares, drawn = self._cells.draw(n_samples, balance, labels, groups, rng)
         model = self.teacher_ if source == "teacher" else self.student_
         rows = draw_labelled(model.draw, model.label_probabilities, cells, drawn, rng)
-        X = self.teacher_.decode(*rows) if source == "teacher" else self._rows.decode(*rows, rng)
-        self.sampled_distribution_ = self._cells.table(cells, shares, drawn)
+        X = self.teacher_.decode(rows[0]) if source == "teacher" else self._rows.decode(rows[0], rows[1], rng)
         labels, *groups = cells[drawn].T
         values = [variable.categories[codes] for variable, codes in zip(self._cells.variables, groups, strict=True)]
         A = self._attribute_format.write(values) if values else pd.DataFrame(index=range(n_samples))
         y = self._label_format.write(self._cells.label.categories[labels])
-        return join_attributes(X, A, self._own, self._order), y, A
+        return join_attributes(X, A, self._own, self._order), y, A, self._cells.table(cells, shares, drawn)
 
     def sample_batches(self, n_samples, *, batch_size=100_000, random_state=None, **params):
         """Draw synthetic rows part by part, for more than memory holds.
@@ -415,7 +420,7 @@ class FairSynthesizer(BaseEstimator):
         writer, names = None, []
         try:
             for X, y, A in self.sample_batches(n_samples, batch_size=batch_size, random_state=random_state, **params):
-                part = as_arrow(X, self._label_format.as_column(y), A, self._label_format.name)
+                part = as_arrow(X, y, A, self._label_format.name)
                 if writer is None:
                     names = part.schema.names
                     writer = parquet.ParquetWriter(path, part.schema)
@@ -433,22 +438,22 @@ class FairSynthesizer(BaseEstimator):
         Parameters
         ----------
         n_samples : int, default=10_000
-            Rows drawn from each to measure the speed, after as many that do not count.
+            Rows drawn from each to measure the speed, after as many that do not count; labels and groups as observed.
 
         Returns
         -------
         DataFrame
-            Rows "student" and "teacher"; columns "n_parameters", "n_bytes", "rows_per_second". The time is measured in this
-            call, on this machine, with the threads that the process has.
+            Rows "student" and "teacher"; columns "n_parameters", "n_bytes", "rows_per_second". The time is measured
+            in this call, on this machine, with the threads that the process has.
         """
         check_is_fitted(self)
         sources = [source for source in SOURCES if source == "student" or hasattr(self, "teacher_")]
         rows = {}
         for source in sources:
             model = self.student_ if source == "student" else self.teacher_
-            self.sample(n_samples, source=source)
-            start = time.perf_counter()
-            self.sample(n_samples, source=source)
+            for _ in range(2):  # the first makes what later calls find made
+                start = time.perf_counter()
+                self._draw(n_samples, None, None, "as_observed", source, None)
             seconds = time.perf_counter() - start
             rows[source] = [model.n_parameters, model.n_bytes, n_samples / seconds]
         return pd.DataFrame.from_dict(rows, orient="index", columns=["n_parameters", "n_bytes", "rows_per_second"])

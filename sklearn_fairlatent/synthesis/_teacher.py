@@ -52,6 +52,8 @@ class Teacher:
         """Learn the distribution of the latent: normal within every group, what is handed on by its normal scores."""
         known = np.flatnonzero(~np.isnan(attributes).any(axis=1))
         rows = sample_rows(known, LATENT_ROWS, np.random.RandomState(seed))
+        # Of a rare group, too, there is a row.
+        rows = np.union1d(rows, known[np.unique(attributes[known], axis=0, return_index=True)[1]])
         latents = np.array(self.transformer.to_latent(take_rows(X, rows)), dtype=np.float64)
         self.scores = QuantileTransformer(
             n_quantiles=min(N_QUANTILES, len(rows)), output_distribution="normal", subsample=None
@@ -60,7 +62,7 @@ class Teacher:
         self.cells, cell = np.unique(attributes[rows].astype(int), axis=0, return_inverse=True)
         cell = cell.ravel()
         self.means = np.stack([latents[cell == k].mean(axis=0) for k in range(len(self.cells))])
-        values, vectors = np.linalg.eigh(np.cov((latents - self.means[cell]).T))
+        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov((latents - self.means[cell]).T)))
         self.root = vectors * np.sqrt(np.clip(values, 0, None))
 
     @property
