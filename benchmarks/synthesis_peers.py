@@ -2,8 +2,8 @@
 
 Every one is called as ``generate(table, label, sensitive, n, seed)``: a DataFrame of training rows with all columns,
 the name of the label column, the names of the sensitive columns, the number of rows wanted, and a seed. It returns n
-rows with the same columns and dtypes (or several such frames by name). Columns that are numbers (not bool) are numeric, all others are categories; no
-value may be missing.
+rows with the same columns and dtypes (or several such frames by name). Columns that are numbers (not bool) are
+numeric, all others are categories; no value may be missing.
 """
 
 import json

@@ -44,9 +44,10 @@ def membership_auc(train, other, synthetic):
     Returns
     -------
     float
-        The larger of two attacks' AUC; 0.5 is chance. One ranks rows by their distance to the nearest synthetic row.
-        The other takes from it the distance to the nearest of some real rows that the attacker has [1]_: one half of
-        ``other`` while the second is told from training rows, then the second while the first is; the mean of both.
+        The larger of two attacks' AUC; chance is 0.5 for each, and a little more for the larger. One ranks rows by
+        their distance to the nearest synthetic row. The other takes from it the distance to the nearest of some real
+        rows that the attacker has [1]_: one half of ``other`` while the second is told from training rows, then the
+        second while the first is; the mean of both.
 
     References
     ----------

@@ -31,7 +31,7 @@ def marginal_fidelity(real, synthetic):
     for name in real:
         pair = [column[name] for column in (real, synthetic)]
         if _is_number(pair[0]):
-            numbers = [column.to_numpy(dtype=float, na_value=np.nan) for column in pair]
+            numbers = [_numbers(column) for column in pair]
             scores[name] = 1 - ks_2samp(*[np.nan_to_num(n, nan=-np.finfo(float).max) for n in numbers]).statistic
         else:
             scores[name] = 1 - _total_variation(*_codes(*pair))
@@ -91,6 +91,9 @@ def manifold_scores(real, synthetic, n_neighbors=5):
     .. [2] Naeem, Oh, Uh, Choi, Yoo (2020), "Reliable fidelity and diversity metrics for generative models", ICML, eq.
        3-4.
     """
+    # Near the origin rounding takes the least from distances.
+    middle = real.mean(axis=0)
+    real, synthetic = real - middle, synthetic - middle
     radii = [_radii(rows, n_neighbors) for rows in (real, synthetic)]
     within_real, balls, covered = _within(synthetic, real, radii[0])
     within_synthetic, _, _ = _within(real, synthetic, radii[1])
@@ -115,8 +118,9 @@ def _within(points, centres, radii, chunk=1000):
     for start in range(0, len(points), chunk):
         part = points[start : start + chunk]
         distances = (part**2).sum(axis=1)[:, None] - 2 * part @ centres.T + squares
-        # Rounding leaves equal rows a hair apart.
-        member = np.sqrt(np.maximum(distances, 0)) <= radii * (1 + 1e-7) + 1e-6
+        # Rounding leaves equal rows a hair apart: the square root of its size relative to the largest square.
+        hair = 1e-7 * np.sqrt(squares.max())
+        member = np.sqrt(np.maximum(distances, 0)) <= radii * (1 + 1e-7) + hair
         inside.append(member.any(axis=1))
         balls.append(member.sum(axis=1))
         covered |= member.any(axis=0)
@@ -124,15 +128,32 @@ def _within(points, centres, radii, chunk=1000):
 
 
 def _is_number(column):
-    return pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    return _is_time(column) or (
+        pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    )
+
+
+def _is_time(column):
+    return pd.api.types.is_datetime64_any_dtype(column.dtype) or pd.api.types.is_timedelta64_dtype(column.dtype)
+
+
+def _numbers(column):
+    """Numbers, dates and durations (in nanoseconds) as floats, NaN where missing."""
+    if not _is_time(column):
+        return column.to_numpy(dtype=float, na_value=np.nan)
+    unit = "timedelta64[ns]" if pd.api.types.is_timedelta64_dtype(column.dtype) else "datetime64[ns]"
+    times = (column.dt.tz_convert(None) if getattr(column.dtype, "tz", None) else column).to_numpy().astype(unit)
+    return np.where(np.isnat(times), np.nan, times.astype(np.int64))
 
 
 def _cut(column, reference):
     """Numbers as the decile of the reference, everything else as it is."""
     if not _is_number(reference):
         return column
-    edges = np.unique(np.nanquantile(reference.to_numpy(dtype=float, na_value=np.nan), DECILES))
-    numbers = column.to_numpy(dtype=float, na_value=np.nan)
+    known = _numbers(reference)
+    known = known[~np.isnan(known)]
+    edges = np.unique(np.quantile(known, DECILES)) if len(known) else known
+    numbers = _numbers(column)
     return pd.Series(np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right")))
 
 

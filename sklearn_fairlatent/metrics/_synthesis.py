@@ -94,7 +94,8 @@ def synthesis_report(
         The real rows that trained the generator. With them the report tells what learners make of real rows, how
         authentic the synthetic ones are, and what they tell of who was among the training rows.
     learners : dict of str to estimator, default=None
-        Classifiers, cloned, which get X as it is. None: logistic regression behind a
+        Classifiers, cloned, which get X as a pandas frame (of arrays with numbered columns, images
+        flattened). None: logistic regression behind a
         :class:`~sklearn_fairlatent.TabularCodec`, boosted trees and a random forest with a code for every category.
     learn_from_real : bool, default=True
         Whether learners are also trained on ``train``, to compare with.
@@ -139,10 +140,15 @@ def synthesis_report(
     parts = {"real": real, "synthetic": synthetic} | ({} if train is None else {"train": train})
     parts = {name: _read(name, part) for name, part in parts.items()}
     for name, part in parts.items():
-        if list(part.X.columns) != list(parts["real"].X.columns):
-            raise ValueError(f"X of {name} has other columns than that of real: {_difference(part, parts['real'])}.")
+        _check_alike(name, part, parts["real"])
+        if len(part.X) < n_neighbors + 2:
+            raise ValueError(
+                f"{name} has {len(part.X)} rows: expected at least {n_neighbors + 2}, two more than n_neighbors."
+            )
     held_out = parts["real"]
     learners = _default_learners() if learners is None else learners
+    if not isinstance(learners, dict) or not all(hasattr(learner, "predict_proba") for learner in learners.values()):
+        raise ValueError(f"learners={learners!r}: expected a dict of classifiers with predict_proba by name, or None.")
     sources = {"synthetic": parts["synthetic"]} | (
         {"real": parts["train"]} if train is not None and learn_from_real else {}
     )
@@ -183,7 +189,6 @@ class _Rows:
     X: pd.DataFrame
     y: np.ndarray
     groups: pd.DataFrame
-    native: object
 
     def table(self):
         """Everything in one frame, under names that do not clash."""
@@ -205,17 +210,35 @@ def _read(name, part):
             raise ValueError(f"{name}: X has {X.ndim} dimension(s); expected two or more.")
         table = pd.DataFrame(X.reshape(len(X), -1))
     y = np.asarray(nw.to_native(y, pass_through=True))
+    if pd.isna(y).any():
+        raise ValueError(f"{name}: y contains missing values. Drop these rows before.")
     if len(y) != len(table):
         raise ValueError(f"{name}: y has {len(y)} rows, X has {len(table)}; they must have the same length.")
     groups = read_groups(sensitive_features, len(table), index=getattr(X, "index", None))
-    return _Rows(table, y, groups, X)
+    return _Rows(table, y, groups)
 
 
-def _difference(part, real):
+def _check_alike(name, part, real):
+    """Raise unless columns, labels and groups are of one kind."""
     own, other = list(part.X.columns), list(real.X.columns)
-    return (
-        f"{[c for c in own if c not in other]} too many, {[c for c in other if c not in own]} too few, or another order"
-    )
+    if own != other:
+        more, less = [c for c in own if c not in other], [c for c in other if c not in own]
+        raise ValueError(
+            f"X of {name} has other columns than that of real: {more} too many, {less} too few, or another order."
+        )
+    if list(part.groups.columns) != list(real.groups.columns):
+        raise ValueError(
+            f"sensitive_features of {name} are {list(part.groups.columns)}, those of real "
+            f"{list(real.groups.columns)}. Give both the same names, in the same order."
+        )
+    pairs = [("y", part.y, real.y)]
+    pairs += [(f"sensitive_features[{c!r}]", part.groups[c].dropna(), real.groups[c].dropna()) for c in part.groups]
+    for what, values, known in pairs:
+        if not set(pd.unique(values).tolist()) & set(pd.unique(known).tolist()):
+            raise ValueError(
+                f"{what} of {name} has the values {pd.unique(values)[:5].tolist()}, that of real "
+                f"{pd.unique(known)[:5].tolist()}: none in common. Encode both alike."
+            )
 
 
 class _Ordinals(TransformerMixin, BaseEstimator):

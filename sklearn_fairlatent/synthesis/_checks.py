@@ -3,6 +3,7 @@
 import numbers
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 
 from .._parameters import check_value, is_device, is_integer, is_real
 from .._transformer import FairLatentTransformer
@@ -37,13 +38,19 @@ def check_parameters(estimator):
     def word(value, *words):
         return isinstance(value, str) and value in words
 
-    inner = getattr(estimator.transformer, "estimator", estimator.transformer)
+    inner = inner_transformer(estimator.transformer)
     check_value(
         "transformer",
         estimator.transformer,
         inner is None or isinstance(inner, FairLatentTransformer),
         "a FairLatentTransformer, one in a FrozenEstimator, or None",
     )
+    if inner is not None and inner.sensitive_columns:
+        raise ValueError(
+            f"transformer has sensitive_columns={list(inner.sensitive_columns)!r}: it would not know the rows without "
+            "them. Name them in the sensitive_columns of the synthesizer instead, and fit the transformer on the rest "
+            "with sensitive_features."
+        )
     check(
         "student_size",
         lambda v: word(v, *SIZES) or positive_integer(v),
@@ -71,6 +78,11 @@ def check_parameters(estimator):
     taken = sorted(set(estimator.net_params or {}) & OWN)
     if taken:
         raise ValueError(f"net_params sets {taken}, which the schedule goes by. Set those of the synthesizer.")
+
+
+def inner_transformer(transformer):
+    """What a FrozenEstimator holds, else what was given."""
+    return transformer.estimator if isinstance(transformer, FrozenEstimator) else transformer
 
 
 def check_count(name, value):

@@ -241,8 +241,14 @@ def distil(shape, rows, teacher, parts, schedule, weights, seed):
     generator = torch.Generator().manual_seed(seed)
     module = StudentModule(shape, _log_frequencies(places[parts[0]], shape), generator).to(schedule.device)
     net = _net(module, weights, train, held_out, schedule, generator)
-    net.fit(train)
+    diverged = ValueError(f"lr={schedule.lr}: the distillation diverged. Pass a smaller one.")
+    try:
+        net.fit(train)
+    except torch.linalg.LinAlgError:  # no covariance any more
+        raise diverged from None
     arrays = {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
+    if not all(np.isfinite(values).all() for values in arrays.values()):
+        raise diverged
     return Student(shape.sizes, shape.attribute_sizes, arrays), term_history(net, TERMS)
 
 
@@ -296,6 +302,6 @@ def _net(module, weights, train, held_out, schedule, generator):
         "callbacks": term_callbacks(TERMS, schedule.lr, n_steps, epochs, schedule.verbose),
     }
     extra = dict(schedule.net_params)
-    params["callbacks"] += list(extra.pop("callbacks", []))
+    params["callbacks"] += list(extra.pop("callbacks", None) or [])
     params.update(extra)
     return TermsNet(module, DistillationLoss(*weights), **params)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from .. import _column_kinds as kinds
@@ -40,6 +41,10 @@ CLASSES: dict[str, Any] = {
         Student,
     )
 }
+# What damaged files raise, of whichever library.
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError, SafetensorError)
+# Bytes of a number or a string in an array: a dtype asks for memory.
+LARGEST_ITEM = 4096
 # The tag of what JSON has no word for.
 TAG = "$"
 NUMBERS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -67,7 +72,11 @@ def write_student(synthesizer, path):
         "own": synthesizer._own,
         "order": synthesizer._order,
         "seed": synthesizer._seed,
-        "n_features_in": synthesizer.n_features_in_ if hasattr(synthesizer, "n_features_in_") else None,
+        "columns": {
+            name: getattr(synthesizer, name)
+            for name in ("n_features_in_", "feature_names_in_")
+            if hasattr(synthesizer, name)
+        },
         "trained_without_sensitive": synthesizer.trained_without_sensitive_,
         "history": synthesizer.history_,
     }
@@ -84,24 +93,29 @@ def read_student(kind, path, decoder):
     missing = [name for name in (WEIGHTS, FACTS) if not (folder / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{folder} holds no {missing}: expected the folder that FairSynthesizer.save wrote.")
-    facts = _from_plain(json.loads((folder / FACTS).read_text(encoding="utf-8")))
-    if facts.get("version") != VERSION:
-        raise ValueError(f"{folder / FACTS} is of version {facts.get('version')!r}; this package reads {VERSION}.")
-    rows = facts["rows"]
+    try:
+        facts = _from_plain(json.loads((folder / FACTS).read_text(encoding="utf-8")))
+        version, rows = facts["version"], facts["rows"]
+        student = Student(facts["sizes"], facts["attribute_sizes"], load_file(folder / WEIGHTS))
+        student.check()
+    except UNREADABLE as error:
+        raise ValueError(f"{folder} holds no student that this package can read: {error}.") from error
+    if version != VERSION:
+        raise ValueError(f"{folder / FACTS} is of version {version!r}; this package reads {VERSION}.")
     if decoder is not None:
         if not isinstance(rows, VectorRows):
             raise ValueError("decoder is given, but the student makes tables, which need none. Leave it out.")
         rows.encoding = Encoding(None, decoder)
     synthesizer = kind()
-    synthesizer.student_ = Student(facts["sizes"], facts["attribute_sizes"], load_file(folder / WEIGHTS))
+    synthesizer.student_ = student
     synthesizer._rows, synthesizer._cells = rows, facts["cells"]
     synthesizer._label_format, synthesizer._attribute_format = facts["label_format"], facts["attribute_format"]
     synthesizer._own, synthesizer._order, synthesizer._seed = facts["own"], facts["order"], facts["seed"]
     synthesizer.history_, synthesizer.n_iter_ = facts["history"], len(facts["history"])
     synthesizer.classes_ = facts["cells"].label.categories
     synthesizer.trained_without_sensitive_ = facts["trained_without_sensitive"]
-    if facts["n_features_in"] is not None:
-        synthesizer.n_features_in_ = facts["n_features_in"]
+    for name, value in facts["columns"].items():
+        setattr(synthesizer, name, value)
     return synthesizer
 
 
@@ -161,6 +175,7 @@ def _dtype(dtype):
         found = {TAG: "polars dtype", "name": name.partition("(")[0]}
         if hasattr(dtype, "categories") and name.startswith("Enum"):
             found["categories"] = dtype.categories.to_list()
+        found |= {key: getattr(dtype, key) for key in ("time_unit", "time_zone") if hasattr(dtype, key)}
         if _from_plain(found) == dtype:
             return found
     raise ValueError(
@@ -179,11 +194,13 @@ def _from_plain(plain) -> Any:
         return NUMBERS[tag]
     if tag in _READERS:
         return _READERS[tag](plain)
-    raise ValueError(f"a student's file holds {tag!r}, which this package does not know.")
+    raise ValueError(f"it holds {tag!r}, which this package does not know.")
 
 
 def _read_array(plain):
     values, dtype = _from_plain(plain["values"]), np.dtype(plain["dtype"])
+    if dtype.itemsize > LARGEST_ITEM:
+        raise ValueError(f"dtype {plain['dtype']!r} is too large")
     if dtype.kind != "O":
         return np.array(values, dtype=dtype)
     array = np.empty(len(values), dtype=object)
@@ -193,7 +210,7 @@ def _read_array(plain):
 
 def _read_object(plain):
     if plain["class"] not in CLASSES:
-        raise ValueError(f"a student's file holds a {plain['class']!r}, which this package does not know.")
+        raise ValueError(f"it holds a {plain['class']!r}, which this package does not know.")
     kind = CLASSES[plain["class"]]
     new = kind.__new__(kind)
     new.__dict__.update({name: _from_plain(value) for name, value in plain["state"]})
@@ -207,8 +224,8 @@ def _read_polars(plain):
         return pl.Enum(plain["categories"])
     found = getattr(pl, plain["name"], None)
     if not (isinstance(found, type) and issubclass(found, pl.DataType)):
-        raise ValueError(f"a student's file holds the polars dtype {plain['name']!r}, which polars does not know.")
-    return found()
+        raise ValueError(f"it holds the polars dtype {plain['name']!r}, which polars does not know.")
+    return found(**{key: plain[key] for key in ("time_unit", "time_zone") if key in plain})
 
 
 _READERS = {

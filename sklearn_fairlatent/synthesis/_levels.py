@@ -20,8 +20,9 @@ MAX_STEPS, ROWS_PER_STEP = 8, 10
 MAX_DECIMALS = 6
 # Where the mean of a step lies between its ends, at most.
 SHARES = 0.05, 0.95
-# More categories are names or texts, of which a generator would give single training rows away.
-MAX_CATEGORIES = 1000
+# More categories, or more than every other row has one of its own, are names or texts, of which a generator would give
+# single training rows away.
+MAX_CATEGORIES, FEW_CATEGORIES = 1000, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,10 +156,11 @@ class TableRows:
         for column, coded in zip(codec._columns, codec._column_codes(X), strict=True):
             if isinstance(column, CategoricalColumn):
                 n_levels = max(1, len(column.categories) + column.has_missing)
-                if n_levels > MAX_CATEGORIES:
+                most = min(MAX_CATEGORIES, max(FEW_CATEGORIES, len(coded) // 2))
+                if n_levels > most:
                     raise ValueError(
-                        f"Column {column.label!r} of X has {n_levels} categories; at most {MAX_CATEGORIES} can be "
-                        "learnt. Drop a name or an identifier; embed a text, and pass the embeddings."
+                        f"Column {column.label!r} of X has {n_levels} categories; at most {most} can be learnt from "
+                        f"{len(coded)} rows. Drop a name or an identifier; embed a text, and pass the embeddings."
                     )
                 levels.append(CategoryLevels(n_levels))
             else:

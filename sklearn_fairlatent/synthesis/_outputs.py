@@ -39,7 +39,7 @@ class LabelFormat:
 
 
 def attribute_format(X, own, sensitive_features, columns, names):
-    """The TableFormat of all attributes as one data frame, polars where X or the attributes are, else pandas.
+    """The TableFormat of all attributes as one data frame, polars where X or the attributes are, else pandas; or None.
 
     Parameters
     ----------
@@ -52,7 +52,9 @@ def attribute_format(X, own, sensitive_features, columns, names):
     names : list of str
         In the order of the codes.
     """
-    parts = [] if not own or as_frame(X) is None else [as_frame(take_columns(X, own))]
+    if not names:
+        return None
+    parts = [] if not own or as_frame(X) is None else [_named(X, own)]
     given = nw.from_native(sensitive_features, allow_series=True, pass_through=True)
     if isinstance(given, nw.Series) and given.name:
         given = given.to_frame()
@@ -67,8 +69,15 @@ def attribute_format(X, own, sensitive_features, columns, names):
     return TableFormat(Table(frame, "sensitive_features"))
 
 
+def _named(X, own):
+    """Columns of a frame, with strings as names."""
+    if isinstance(X, pd.DataFrame):
+        return as_frame(X[own].set_axis([str(name) for name in own], axis=1))
+    return as_frame(take_columns(X, own))
+
+
 def join_attributes(rows, attributes, own, order):
-    """Rows with their own sensitive columns among them.
+    """Rows with their own sensitive columns among them; embeddings, which have no such columns, as they are.
 
     Parameters
     ----------
@@ -79,11 +88,15 @@ def join_attributes(rows, attributes, own, order):
     order : list
         All columns of X.
     """
-    if not own:
+    frame = as_frame(rows)
+    if not own or (frame is None and (rows.ndim != 2 or rows.shape[1] != len(order) - len(own))):
         return rows
-    if as_frame(rows) is None:
-        columns = dict(zip(own, (attributes[f"x{k}"].to_numpy() for k in own), strict=True))
+    if frame is None:
+        columns = {k: attributes[f"x{k}"].to_numpy() for k in own}
         rest = iter(rows.T)
         return np.column_stack([columns[k] if k in columns else next(rest) for k in order])
-    frames = [as_frame(rows), as_frame(attributes).select(own)]
-    return nw.concat(frames, how="horizontal").select(order).to_native()
+    if isinstance(rows, pd.DataFrame):
+        # The name of an attribute is a string, that of a column need not be.
+        given = attributes[[str(name) for name in own]].set_axis(own, axis=1)
+        return pd.concat([rows, given], axis=1)[order]
+    return nw.concat([frame, as_frame(attributes).select(own)], how="horizontal").select(order).to_native()

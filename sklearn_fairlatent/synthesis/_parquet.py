@@ -9,7 +9,7 @@ import pyarrow as pa
 from .._encoding import as_frame
 
 
-def as_arrow(X, y, A, label):
+def as_arrow(X, y, A, label, own):
     """Columns of X, the label, and the attributes that are no columns of X.
 
     Parameters
@@ -18,6 +18,8 @@ def as_arrow(X, y, A, label):
     y : Series or ndarray of shape (n,)
     A : frame
     label : str
+    own : list of str or int
+        Attributes that are columns of X.
 
     Raises
     ------
@@ -32,10 +34,14 @@ def as_arrow(X, y, A, label):
             )
         columns = {f"x{k}": pa.array(column) for k, column in enumerate(X.T)}
     else:
-        columns = {str(name): _column(frame[name]) for name in frame.columns}
+        columns = {str(name): _column(frame.get_column(name)) for name in frame.columns}
     attributes = as_frame(A)
     more = [(label, pa.array(y) if isinstance(y, np.ndarray) else _column(nw.from_native(y, series_only=True)))]
-    more += [(name, _column(attributes[name])) for name in attributes.columns if frame is None or name not in columns]
+    more += [
+        (name, _column(attributes.get_column(name)))
+        for name in attributes.columns
+        if name not in {str(column) if frame is not None else f"x{column}" for column in own}
+    ]
     counts = Counter([*columns, *(name for name, _ in more)])
     twice = [name for name, count in counts.items() if count > 1]
     if twice:

@@ -91,7 +91,6 @@ class Cells:
         group_shares = np.bincount(group.ravel(), weights=self.shares)
         product = [(c, g) for c in range(len(labels)) for g in range(len(groups))]
         cells = np.array([[labels[c], *groups[g]] for c, g in product], dtype=np.int64)
-        self._refuse_empty(cells, "balance='independent' asks for", "Pass balance='as_observed' or a dict of cells.")
         return cells, np.array([label_shares[c] * group_shares[g] for c, g in product])
 
     def _mapped(self, balance):
@@ -103,10 +102,8 @@ class Cells:
             if len(values) != 1 + len(self.variables):
                 names = [self.label.name, *(variable.name for variable in self.variables)]
                 raise ValueError(f"balance has the key {key!r}: expected a tuple of {names}.")
-            cells.append([
-                _code(variable, value, "balance") for variable, value in
-                zip([self.label, *self.variables], values, strict=True)
-            ])  # fmt: skip
+            pairs = zip([self.label, *self.variables], values, strict=True)
+            cells.append([int(_codes(variable, [value], "balance")[0]) for variable, value in pairs])
         shares = list(balance.values())
         if not all(is_real(share) and 0 <= share <= 1 for share in shares):
             raise ValueError(f"balance holds the probabilities {shares}: expected numbers in [0, 1].")
@@ -117,7 +114,6 @@ class Cells:
         cells, shares = np.array(cells, dtype=np.int64), np.array(shares, dtype=np.float64)
         if len(np.unique(cells, axis=0)) < len(cells):
             raise ValueError(f"balance has two keys for one cell: {list(balance)}. Add up their probabilities.")
-        self._refuse_empty(cells[shares > 0], "balance asks for", "Leave it out.")
         return cells, shares / shares.sum()
 
     def _refuse_empty(self, cells, asked, remedy):
@@ -156,7 +152,11 @@ class Cells:
             self._refuse_empty(cells, "y and sensitive_features ask for", "Ask for other cells.")
             return cells, np.bincount(drawn.ravel()) / n, drawn.ravel()
         cells, shares = self.probabilities(balance)
+        words = ("balance asks for", "Leave it out.")
+        if isinstance(balance, str):
+            words = ("balance='independent' asks for", "Pass balance='as_observed' or a dict of cells.")
         if labels is None and attributes is None:
+            self._refuse_empty(cells[shares > 0], *words)
             return cells, shares, rng.choice(len(cells), size=n, p=shares)
         given, columns = attributes, slice(1, None)
         if labels is not None:
@@ -169,6 +169,7 @@ class Cells:
                 asked = [self.label.categories[values[0]]] if labels is not None else self.groups(values)
                 argument = "y" if labels is not None else "sensitive_features"
                 raise ValueError(f"{argument}: fit saw no row with {list(map(_plain, asked))}. Ask for another.")
+            self._refuse_empty(cells[own > 0], *words)
             drawn[rows] = rng.choice(len(cells), size=len(rows), p=own / own.sum())
         return cells, np.bincount(drawn, minlength=len(cells)) / n, drawn
 
@@ -179,7 +180,7 @@ class Cells:
         values = np.full(n, y, dtype=object) if np.ndim(y) == 0 else np.asarray(y, dtype=object)
         if values.ndim != 1 or len(values) != n:
             raise ValueError(f"y has shape {np.shape(y)}: expected one label, or {n} of them, as n_samples says.")
-        return np.array([_code(self.label, value, "y") for value in values.tolist()], dtype=np.int64)
+        return _codes(self.label, values, "y")
 
     def read_attributes(self, sensitive_features, n):
         """Codes of wanted groups, of shape (n, n_attributes)."""
@@ -192,6 +193,9 @@ class Cells:
             given = {self.variables[0].name: given}
         if isinstance(given, dict):
             given = {name: np.full(n, v, dtype=object) if np.ndim(v) == 0 else v for name, v in given.items()}
+        n_given = {len(v) for v in given.values()} if isinstance(given, dict) else {len(given)}
+        if n_given != {n}:
+            raise ValueError(f"sensitive_features has {sorted(n_given)} rows: expected {n}, as n_samples says.")
         columns = read_sensitive_features(given, n)
         names = [variable.name for variable in self.variables]
         # An array or a list has no names: its columns are meant in order.
@@ -199,8 +203,8 @@ class Cells:
             columns = dict(zip(names, columns.values(), strict=True))
         if set(columns) != set(names):
             raise ValueError(f"sensitive_features holds {sorted(columns)}: expected {names}, as fit did.")
-        codes = [[_code(v, value, "sensitive_features") for value in columns[v.name].tolist()] for v in self.variables]
-        return np.array(codes, dtype=np.int64).T
+        codes = [_codes(v, columns[v.name], "sensitive_features") for v in self.variables]
+        return np.column_stack(codes)
 
     def table(self, cells, probabilities, drawn):
         """A row per cell: label, groups, probability, number of rows drawn."""
@@ -210,11 +214,12 @@ class Cells:
         return pd.DataFrame(columns).assign(probability=probabilities, n_rows=np.bincount(drawn, minlength=len(cells)))
 
 
-def _code(variable, value, argument):
-    """The code of one value."""
-    if pd.isna(value):
+def _codes(variable, values, argument):
+    """The codes of wanted values."""
+    codes = variable.encode(np.asarray(values, dtype=object), argument=argument)
+    if np.isnan(codes).any():
         raise ValueError(f"{argument}: a value of {variable.name!r} is missing. Say which group, or leave it out.")
-    return int(variable.encode(np.array([value], dtype=object), argument=argument)[0])
+    return codes.astype(np.int64)
 
 
 def _plain(value):

@@ -30,6 +30,31 @@ class Student:
     attribute_sizes: tuple
     arrays: dict
 
+    def check(self):
+        """Raise ValueError unless the arrays fit together, which those of a file may not."""
+        n_levels, n_groups, own = sum(self.sizes), sum(self.attribute_sizes), self.arrays
+        n_components, rank = own["components"].shape
+        n_vectors, n_factors = own["factor"].shape
+        n_hidden, n_logits = len(own["head_inner"]), len(own["head_bias"])
+        expected = {
+            "mixture": (n_components,),
+            "components": (n_components, rank),
+            "loadings": (n_levels + n_groups + n_vectors, rank),
+            "bias": (n_levels + n_groups,),
+            "factor": (n_vectors, n_factors),
+            "log_scale": (n_vectors,),
+            "head_linear": (n_levels + n_vectors, n_logits),
+            "head_bias": (n_logits,),
+            "head_inner": (n_hidden, rank),
+            "head_inner_bias": (n_hidden,),
+            "head_outer": (n_logits, n_hidden),
+        }
+        found = {name: values.shape for name, values in own.items()}
+        if found != expected:
+            raise ValueError(f"the weights have shapes {found}; expected {expected}")
+        if not all(np.isfinite(values).all() for values in own.values()):
+            raise ValueError("some weights are not finite")
+
     @property
     def n_parameters(self):
         """Number of parameters."""

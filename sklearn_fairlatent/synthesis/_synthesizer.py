@@ -6,17 +6,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .._batches import split_rows
+from .._columns import Table
 from .._encoding import as_frame, column_names
 from .._fit_state import fresh_state
 from .._joining import split_columns
 from .._parameters import check_value
 from .._sensitive import read_attributes, read_classes
 from .._training import reproducible
-from ._checks import SOURCES, check_count, check_parameters
+from ._checks import SOURCES, check_count, check_parameters, inner_transformer
 from ._distilling import SIZES, Schedule, distil, fitting_shape
 from ._files import read_student, write_student
 from ._levels import TableRows, VectorRows, table_codec
@@ -25,6 +26,8 @@ from ._requests import Cells
 from ._student import draw_labelled
 from ._teacher import Teacher
 
+# Columns of what tells how a sample was drawn, beside those of label and attributes.
+DISTRIBUTION = ("probability", "n_rows")
 # The label's name where y has none.
 LABEL = "target"
 FLOATS = [np.float64, np.float32]
@@ -38,7 +41,8 @@ class FairSynthesizer(BaseEstimator):
     and a label head. A row gets the label that the teacher's handed-on block gives it, so that a model
     trained on the synthetic rows learns the fair part of the label from the very features that real rows have.
 
-    The student holds shares of categories, quantiles of numbers and weights, but no training row; :meth:`save` writes
+    The student holds categories, quantiles of numbers (the smallest and the largest included) and weights, but no
+    training row; :meth:`save` writes
     it to files that can be handed to others, without the teacher.
 
     Parameters
@@ -226,6 +230,8 @@ class FairSynthesizer(BaseEstimator):
         index = getattr(X, "index", None)
         given, is_table = self._read_rows(X)
         X, own, self._own = split_columns(given, self.sensitive_columns)
+        if self._is_numbers(is_table):
+            X = check_array(X, dtype=FLOATS, estimator=self, input_name="X")
         self._order = column_names(given) if np.ndim(given) == 2 or as_frame(given) is not None else []
         n_samples = len(X)
         name = getattr(y, "name", None)
@@ -235,7 +241,7 @@ class FairSynthesizer(BaseEstimator):
             sensitive_features,
             n_samples,
             index,
-            taken={label.name},
+            taken={label.name, *DISTRIBUTION},
             continuous=None,
             on_missing=self.on_missing_sensitive,
         )
@@ -282,13 +288,22 @@ class FairSynthesizer(BaseEstimator):
         """X, checked as far as can be told what it is, and whether it is a table."""
         frame = as_frame(X)
         is_table = self.rows == "table" or (self.rows == "auto" and frame is not None)
-        transformer = getattr(self.transformer, "estimator", self.transformer)
-        if frame is None and (is_table or getattr(transformer, "encoder", None) is None):
-            dtype = None if is_table or self.sensitive_columns else FLOATS
-            return validate_data(self, X, dtype=dtype, ensure_all_finite=not is_table, ensure_min_samples=2), is_table
+        if frame is None and is_table:
+            X = Table(X, self).native
+        if self._is_numbers(is_table):
+            if frame is not None:
+                raise ValueError("rows='vectors', but X is a data frame: expected an array. Pass X.to_numpy().")
+            dtype = None if self.sensitive_columns else FLOATS
+            return validate_data(self, X, dtype=dtype, ensure_min_samples=2), False
+        if isinstance(X, (list, tuple)):
+            X = np.asarray(X)
         if frame is not None or np.ndim(X) == 2:
             validate_data(self, X, skip_check_array=True)
         return X, is_table
+
+    def _is_numbers(self, is_table):
+        """Whether rows are vectors without an encoder in front."""
+        return not is_table and getattr(inner_transformer(self.transformer), "encoder", None) is None
 
     # ---------------------------------------------------------------- sample
 
@@ -359,7 +374,9 @@ class FairSynthesizer(BaseEstimator):
         X = self.teacher_.decode(rows[0]) if source == "teacher" else self._rows.decode(rows[0], rows[1], rng)
         labels, *groups = cells[drawn].T
         values = [variable.categories[codes] for variable, codes in zip(self._cells.variables, groups, strict=True)]
-        A = self._attribute_format.write(values) if values else pd.DataFrame(index=range(n_samples))
+        A: Any = pd.DataFrame(index=range(n_samples))
+        if self._attribute_format is not None:
+            A = self._attribute_format.write(values)
         y = self._label_format.write(self._cells.label.categories[labels])
         return join_attributes(X, A, self._own, self._order), y, A, self._cells.table(cells, shares, drawn)
 
@@ -385,6 +402,13 @@ class FairSynthesizer(BaseEstimator):
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         check_count("batch_size", batch_size)
+        for name in ("y", "sensitive_features"):
+            values = params.get(name)
+            each: Any = values.values() if isinstance(values, dict) else [values]
+            check_value(name, values, all(np.ndim(value) == 0 for value in each), "one value for all rows")
+        return self._batches(n_samples, batch_size, random_state, params)
+
+    def _batches(self, n_samples, batch_size, random_state, params):
         rng = check_random_state(self._seed if random_state is None else random_state)
         for start in range(0, n_samples, batch_size):
             yield self.sample(min(batch_size, n_samples - start), random_state=rng, **params)
@@ -420,7 +444,7 @@ class FairSynthesizer(BaseEstimator):
         writer, names = None, []
         try:
             for X, y, A in self.sample_batches(n_samples, batch_size=batch_size, random_state=random_state, **params):
-                part = as_arrow(X, y, A, self._label_format.name)
+                part = as_arrow(X, y, A, self._label_format.name, self._own)
                 if writer is None:
                     names = part.schema.names
                     writer = parquet.ParquetWriter(path, part.schema)
@@ -443,14 +467,16 @@ class FairSynthesizer(BaseEstimator):
         Returns
         -------
         DataFrame
-            Rows "student" and "teacher"; columns "n_parameters", "n_bytes", "rows_per_second". The time is measured
-            in this call, on this machine, with the threads that the process has.
+            Rows "student" and, where it can decode its latents, "teacher"; columns "n_parameters", "n_bytes",
+            "rows_per_second". The time is measured in this call, on this machine, with the threads that the process
+            has.
         """
         check_is_fitted(self)
-        sources = [source for source in SOURCES if source == "student" or hasattr(self, "teacher_")]
+        teacher = getattr(self, "teacher_", None)
+        sources = SOURCES if teacher is not None and teacher.can_decode else SOURCES[:1]
         rows = {}
         for source in sources:
-            model = self.student_ if source == "student" else self.teacher_
+            model: Any = self.student_ if source == "student" else teacher
             for _ in range(2):  # the first makes what later calls find made
                 start = time.perf_counter()
                 self._draw(n_samples, None, None, "as_observed", source, None)

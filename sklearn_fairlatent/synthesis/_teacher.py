@@ -5,7 +5,6 @@ import warnings
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.validation import check_is_fitted
@@ -15,6 +14,7 @@ from .._exceptions import LabelLostWarning, MissingSensitiveWarning
 from .._joining import take_rows
 from .._latent import sample_rows
 from .._transformer import FairLatentTransformer
+from ._checks import inner_transformer
 
 # Rows whose latents tell how the teacher's own rows are distributed, and quantiles of each of its columns.
 LATENT_ROWS, N_QUANTILES = 10_000, 1000
@@ -38,10 +38,8 @@ class Teacher:
     @classmethod
     def fit(cls, transformer, X, y, codes, attributes, variables, seed, *, is_table):
         """From training rows, and the transformer that the user gave, fitted or not."""
-        frozen = transformer
-        if isinstance(transformer, FrozenEstimator):
-            frozen = transformer.estimator
-        elif not _is_fitted(transformer):
+        frozen = inner_transformer(transformer)
+        if frozen is transformer and not _is_fitted(transformer):
             frozen = _fitted(transformer, X, y, attributes, variables, seed, is_table)
         Z = frozen.transform(X)
         teacher = cls(frozen, LogisticRegression(max_iter=1000).fit(np.asarray(Z), codes))
@@ -64,6 +62,11 @@ class Teacher:
         self.means = np.stack([latents[cell == k].mean(axis=0) for k in range(len(self.cells))])
         values, vectors = np.linalg.eigh(np.atleast_2d(np.cov((latents - self.means[cell]).T)))
         self.root = vectors * np.sqrt(np.clip(values, 0, None))
+
+    @property
+    def can_decode(self):
+        """Whether its latents have a way back to the space of X."""
+        return self.transformer.encoding_.can_decode
 
     @property
     def handed_on(self):

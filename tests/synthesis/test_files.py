@@ -35,6 +35,7 @@ def test_a_loaded_student_draws_the_same_rows(of_table, tmp_path):
     assert sorted(path.name for path in (tmp_path / "student").iterdir()) == ["student.json", "student.safetensors"]
     assert loaded.classes_.tolist() == ["no", "yes"]
     assert loaded.history_ == of_table.history_
+    assert loaded.feature_names_in_.tolist() == of_table.feature_names_in_.tolist()
     with pytest.raises(ValueError, match="source='teacher': a loaded synthesizer is a student alone"):
         loaded.sample(10, source="teacher")
     assert list(loaded.cost(100).index) == ["student"]
@@ -45,7 +46,11 @@ def test_a_loaded_student_draws_the_same_rows(of_table, tmp_path):
 
 def test_polars_frames(frame, tmp_path):
     X, y = pl.from_pandas(frame[0]), pl.Series("hired", frame[1].to_list())
-    X = X.with_columns(pl.col("sex").cast(pl.Enum(["f", "m"])), pl.col("since").dt.date())
+    X = X.with_columns(
+        pl.col("sex").cast(pl.Enum(["f", "m"])),
+        pl.col("since").dt.date(),
+        pl.col("since").dt.cast_time_unit("ms").dt.replace_time_zone("UTC").alias("seen"),
+    )
     synthesizer = quick(table_teacher(), sensitive_columns=["sex"]).fit(X, y)
     synthesizer.save(tmp_path)
     made = synthesizer.sample(100)
@@ -124,14 +129,24 @@ def test_files_that_are_not_a_students(of_table, tmp_path):
     file = tmp_path / "student.json"
     text = file.read_text(encoding="utf-8")
     for old, new, message in (
-        ('"class": "NumericColumn"', '"class": "Popen"', "holds a 'Popen', which this package does not know"),
+        ('"class": "NumericColumn"', '"class": "Popen"', "no student that .* it holds a 'Popen', which this package"),
         ('"version", 1]', '"version", 99]', "is of version 99; this package reads 1"),
-        ('{"$": "tuple"', '{"$": "call"', "holds 'call', which this package does not know"),
+        ('{"$": "tuple"', '{"$": "call"', "no student that .* it holds 'call', which this package"),
+        ('"dtype": "<f8"', '"dtype": "<U9999"', "no student that .* dtype '<U9999' is too large"),
+        (text, "{}", "no student that this package can read"),
+        (text, text[:500], "no student that this package can read"),
+        (text, "null", "no student that this package can read"),
+        ('["sizes", {"$": "tuple", "values": [', '["sizes", {"$": "tuple", "values": [3, ', "the weights have shapes"),
     ):
         assert old in text
         file.write_text(text.replace(old, new), encoding="utf-8")
         with pytest.raises(ValueError, match=message):
             FairSynthesizer.load(tmp_path)
+    file.write_text(text, encoding="utf-8")
+    weights = tmp_path / "student.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match="no student that this package can read"):
+        FairSynthesizer.load(tmp_path)
 
 
 # ---------------------------------------------------------------- big output
@@ -146,7 +161,9 @@ def test_batches_hold_as_many_rows_as_were_asked_for(of_table):
         same(one, other)
     for bad in ({"batch_size": 0}, {"n_samples": 0}):
         with pytest.raises(ValueError, match="expected an integer >= 1"):
-            next(of_table.sample_batches(**{"n_samples": 10, **bad}))
+            of_table.sample_batches(**{"n_samples": 10, **bad})
+    with pytest.raises(ValueError, match="expected one value for all rows"):
+        of_table.sample_batches(10, batch_size=2, y=["yes", "no"])
 
 
 def test_parquet_holds_the_batches(of_table, of_vectors, tmp_path):
@@ -169,3 +186,20 @@ def test_parquet_of_two_columns_of_one_name(rows, tmp_path):
     synthesizer = quick(table_teacher()).fit(frame, y, sensitive_features=pd.Series(group, name="g"))
     with pytest.raises(ValueError, match=r"\['target'\] would be two columns each"):
         synthesizer.write_parquet(tmp_path / "rows.parquet", 10)
+    synthesizer = quick(table_teacher()).fit(frame, y, sensitive_features=pd.Series(group, name="b"))
+    with pytest.raises(ValueError, match=r"\['target', 'b'\] would be two columns each"):
+        synthesizer.write_parquet(tmp_path / "rows.parquet", 10)
+
+
+def test_parquet_of_images_and_of_columns_without_names(rows, tmp_path):
+    X, y, group = rows
+    teacher = quick_teacher(decoder=nn.Sequential(nn.Linear(6, 8), nn.Unflatten(1, (2, 4))))
+    synthesizer = quick(teacher).fit(X, y, sensitive_features=group)
+    with pytest.raises(ValueError, match="are no columns"):
+        synthesizer.write_parquet(tmp_path / "rows.parquet", 10)
+    frame = pd.DataFrame(np.column_stack([X, group]))
+    synthesizer = quick(table_teacher(), sensitive_columns=[6]).fit(frame, y)
+    made, _, A = synthesizer.sample(20)
+    assert list(made.columns) == list(range(7))
+    assert (made[6] == A["6"]).all()
+    assert synthesizer.write_parquet(tmp_path / "rows.parquet", 20) == [*map(str, range(7)), "target"]

@@ -85,7 +85,7 @@ def test_the_only_attribute_needs_no_name(of_table):
         ({"y": ["yes"] * 3}, r"y has shape \(3,\): expected one label, or 10 of them"),
         ({"y": [None] * 10}, "y: a value of 'hired' is missing"),
         ({"sensitive_features": {"age": ["f"] * 10}}, r"sensitive_features holds \['age'\]: expected \['sex'\]"),
-        ({"sensitive_features": ["f"] * 3}, "has 3 rows"),
+        ({"sensitive_features": ["f"] * 3}, r"sensitive_features has \[3\] rows: expected 10"),
         ({"balance": "fair"}, "balance='fair': expected one of"),
         ({"balance": {}}, "expected a probability for at least one"),
         ({"balance": {("yes", "f"): 0.5}}, "the probabilities sum to 0.5; expected 1"),
@@ -114,3 +114,29 @@ def test_a_cell_without_training_rows_is_refused(two_attributes, asked):
         two_attributes[0].sample(10, **asked)
     # With no probability it does no harm.
     two_attributes[0].sample(10, balance={("c", "f", "there"): 0.0, ("a", "f", "here"): 1.0})
+
+
+def test_what_is_not_asked_for_does_no_harm(two_attributes):
+    # No row has c and there; of label "a" every group has some.
+    assert set(two_attributes[0].sample(50, y="a")[1]) == {"a"}
+
+
+@pytest.mark.filterwarnings("ignore:sensitive_features. .* rows have no value")
+def test_labels_are_as_frequent_as_in_all_rows():
+    X, _, group = vectors(1000)
+    rng = np.random.RandomState(0)
+    y = np.where(rng.random_sample(1000) < 0.3, "rare", "often")
+    A = pd.Series(np.where(group, "m", "f"), name="sex").where((y == "often") | (rng.random_sample(1000) < 0.2))
+    synthesizer = quick(quick_teacher()).fit(X, y, sensitive_features=A)
+    for balance in ("independent", "as_observed"):
+        labels = synthesizer.sample(20_000, balance=balance)[1]
+        assert (labels == "rare").mean() == pytest.approx((y == "rare").mean(), abs=0.015)
+    with pytest.raises(ValueError, match="every row with target='rare' misses an attribute"):
+        quick(quick_teacher()).fit(X, y, sensitive_features=A.where(y == "often"))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_fairlatent.MissingSensitiveWarning")
+def test_two_keys_for_one_cell():
+    X, y, _ = vectors()
+    with pytest.raises(ValueError, match="balance has two keys for one cell"):
+        quick(quick_teacher()).fit(X, y).sample(5, balance={1: 0.5, (1,): 0.5})

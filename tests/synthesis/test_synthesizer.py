@@ -13,6 +13,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 from torch import nn
@@ -326,6 +327,9 @@ def test_a_failed_fit_leaves_the_earlier_one(frame):
         ({"validation_fraction": 1.0}, "validation_fraction=1.0"),
         ({"device": "abacus"}, "device='abacus'"),
         ({"net_params": {"max_epochs": 3}}, "net_params sets"),
+        ({"transformer": GridSearchCV(FairLatentTransformer(), {})}, "expected a FairLatentTransformer"),
+        ({"transformer": FairLatentTransformer(sensitive_columns=[0])}, "it would not know the rows without them"),
+        ({"transformer": quick_teacher(), "lr": 1e8, "max_epochs": 20}, "lr=100000000.0: the distillation diverged"),
         ({"sensitive_columns": ["nose"]}, "nose"),
     ],
 )
@@ -353,7 +357,7 @@ def test_two_attributes_of_which_every_row_lacks_one(rows):
     k = np.arange(len(X))
     one = np.where(k % 2 == 0, np.where(k % 4 == 0, "a", "b"), None)
     other = np.where(k % 2 == 1, np.where(k % 4 == 1, "c", "d"), None)
-    with pytest.raises(ValueError, match="every row misses an attribute"):
+    with pytest.raises(ValueError, match="every row with target=0 misses an attribute"):
         quick().fit(X, y, sensitive_features=pd.DataFrame({"one": one, "other": other}))
 
 
@@ -395,3 +399,60 @@ def test_few_rows():
     X, y = table(30)
     synthesizer = quick(table_teacher(), sensitive_columns=["sex"]).fit(X, y)
     assert len(synthesizer.sample(10, balance="as_observed")[0]) == 10
+
+
+def test_one_column(frame):
+    X, y = frame
+    synthesizer = quick(table_teacher()).fit(X[["pay"]], y, sensitive_features=X["sex"])
+    assert list(synthesizer.sample(10)[0].columns) == ["pay"]
+    assert list(synthesizer.cost(100).index) == ["student", "teacher"]
+
+
+def test_words_among_the_columns_of_an_array():
+    X, y, group = vectors()
+    whole = np.column_stack([X.astype(object), np.where(group, "m", "f")])
+    made, _, A = quick(quick_teacher(), sensitive_columns=[6]).fit(whole, y).sample(20)
+    np.testing.assert_array_equal(made[:, 6], A["x6"])
+
+
+def test_a_frame_of_vectors_is_refused(rows):
+    X, y, group = rows
+    with pytest.raises(ValueError, match="rows='vectors', but X is a data frame"):
+        quick(quick_teacher(), rows="vectors").fit(pd.DataFrame(X), y, sensitive_features=group)
+
+
+def test_embeddings_without_a_way_back_have_no_sensitive_columns():
+    X, y, group = vectors()
+    frame = pd.DataFrame(X, columns=list("abcdef")).assign(sex=np.where(group, "m", "f"))
+    teacher = quick_teacher(_halves)
+    synthesizer = quick(teacher, rows="vectors", sensitive_columns=["sex"]).fit(frame, y)
+    assert synthesizer.sample(10)[0].shape == (10, 3)
+    assert list(synthesizer.cost(50).index) == ["student"]
+
+
+def _halves(X):
+    return np.asarray(X, dtype=float)[:, ::2]
+
+
+def test_a_rare_group_has_rows_of_the_teacher(rows, monkeypatch):
+    monkeypatch.setattr(teacher_room, "LATENT_ROWS", 30)
+    X, y, _ = rows
+    group = np.array(["often"] * len(X), dtype=object)
+    group[:4] = "rare"
+    y = y.copy()
+    y[:4] = [0, 1, 0, 1]
+    synthesizer = quick(quick_teacher()).fit(X, y, sensitive_features=group)
+    assert len(synthesizer.sample(5, sensitive_features="rare", source="teacher")[0]) == 5
+
+
+def test_declared_categories_without_rows_are_hardly_drawn(frame):
+    X, y = frame
+    X = X.assign(job=X["job"].cat.add_categories([f"job {k}" for k in range(100)]))
+    made, _, _ = quick(table_teacher(), sensitive_columns=["sex"]).fit(X, y).sample(2000)
+    assert made["job"].isin(["clerk", "nurse"]).mean() > 0.99
+
+
+def test_names_that_the_distribution_needs(rows):
+    X, y, group = rows
+    with pytest.raises(ValueError, match="n_rows"):
+        quick(quick_teacher()).fit(X, y, sensitive_features={"n_rows": group})
