@@ -17,7 +17,7 @@ SPHINX := $(PY) -m sphinx -q -W --keep-going -E -b html
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo bench bench-augmentation bench-counterfactual bench-stitch test test-browser test-min lint types docs docs-full clean distclean
+.PHONY: help demo bench bench-augmentation bench-counterfactual bench-stitch bench-synthesis test test-browser test-min lint types docs docs-full clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,7 @@ bench: $(VENV)/.installed-bench  ## Headline on Adult, trade-off against the pee
 	$(PY) benchmarks/counterfactual.py $(BENCH_ARGS)
 	$(PY) benchmarks/augmentation.py $(BENCH_ARGS)
 	$(PY) benchmarks/stitching.py $(BENCH_ARGS)
+	$(PY) benchmarks/synthesis.py $(BENCH_ARGS)
 
 bench-augmentation: $(VENV)/.installed-bench  ## Partners of the other group against other ways to balance training rows
 	$(PY) benchmarks/augmentation.py $(BENCH_ARGS)
@@ -46,6 +47,9 @@ bench-counterfactual: $(VENV)/.installed-bench  ## Counterfactuals against simpl
 
 bench-stitch: $(VENV)/.installed-bench  ## A layer stitched into trained networks against other ways to make them fair
 	$(PY) benchmarks/stitching.py $(BENCH_ARGS)
+
+bench-synthesis: $(VENV)/.installed-bench  ## Fair synthetic rows against other generators: tables, and faces of a generator
+	$(PY) benchmarks/synthesis.py $(BENCH_ARGS)
 
 test: $(VENV)/.installed-test  ## Tests and doctests, with branch coverage
 	$(PY) $(PYTEST) --cov --cov-report=term --cov-fail-under=95

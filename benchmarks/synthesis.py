@@ -2,7 +2,7 @@
 
 Sets: Adult by sex, COMPAS by race, German credit by sex, Law school by race as tables, and faces of a pretrained GAN
 (gender protected, "looks older than the median" as label, both as judges say), whose latents are made and whose
-pictures are judged. Every generator learns from the training rows and makes as many, 10,000 at least (6,000 faces);
+pictures are judged. Every generator learns from the training rows and makes as many, 20,000 at least (6,000 faces);
 three learners train on what it made and are judged on real test rows. "real rows" are the training rows themselves,
 and ExponentiatedGradient (boosting, a difference of at most .01 on the training rows) on them is the optimum under
 the constraint. "real rows, fair labels" are real rows with labels drawn as the teacher's handed-on block says: what

@@ -335,8 +335,8 @@ def argn(table, label, sensitive, n, seed):
     Returns
     -------
     dict of str to DataFrame
-        "ARGN", and "fair ARGN" with its option ``fairness``: the label's probabilities are moved to the same distribution
-        in every group (Krchova et al. 2023, "Strong statistical parity through fair synthetic data").
+        "ARGN", and "fair ARGN" with its option ``fairness``: the label's probabilities are moved to the same
+        distribution in every group (Krchova et al. 2023, "Strong statistical parity through fair synthetic data").
     """
     columns = {
         name: column if is_number(column) and name not in sensitive and name != label else Categories.of(column)

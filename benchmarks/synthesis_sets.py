@@ -14,7 +14,7 @@ from sklearn_fairlatent.datasets import load_adult, load_german
 
 QUICK_ROWS = 2000
 # Rows that a method makes of a table, at least: from the 700 of German credit a learner learns mostly noise.
-N_ROWS = 10_000
+N_ROWS = 20_000
 # Faces that a method makes: decoding them takes most of the time.
 N_FACES = 6000
 # What a learner sees of a picture of 3 x 32 x 32: its first principal components.

@@ -19,7 +19,7 @@ from ._checks import inner_transformer
 # Rows whose latents tell how the teacher's own rows are distributed, and quantiles of each of its columns.
 LATENT_ROWS, N_QUANTILES = 10_000, 1000
 # Of a default teacher: the next where the label is lost, as it is on Law school's three columns.
-DEFAULT_STRENGTHS = (1.0, 0.3, 0.1)
+DEFAULT_STRENGTHS = (1.0, 0.5, 0.25, 0.125)
 
 
 class Teacher:

@@ -207,13 +207,13 @@ def test_a_default_teacher_that_lost_the_label_is_fitted_anew(rows, monkeypatch)
             self.set_params(max_epochs=1)
             super().fit(X, y, sensitive_features=sensitive_features)
             tried.append(self.fairness_strength)
-            self.label_lost_ = self.fairness_strength > 0.5
+            self.label_lost_ = self.fairness_strength > 0.7
             return self
 
     monkeypatch.setattr(teacher_room, "FairLatentTransformer", Forgetful)
     synthesizer = quick(max_epochs=1).fit(X, y, sensitive_features=group)
-    assert tried == [1.0, 0.3]
-    assert synthesizer.teacher_.transformer.fairness_strength == 0.3
+    assert tried == [1.0, 0.5]
+    assert synthesizer.teacher_.transformer.fairness_strength == 0.5
     tried.clear()
     quick(Forgetful(fairness_strength=2.0), max_epochs=1).fit(X, y, sensitive_features=group)
     assert tried == [2.0]
