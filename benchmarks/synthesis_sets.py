@@ -16,7 +16,7 @@ QUICK_ROWS = 2000
 # Rows that a method makes of a table, at least: from the 700 of German credit a learner learns mostly noise.
 N_ROWS = 20_000
 # Faces that a method makes: decoding them takes most of the time.
-N_FACES = 6000
+N_FACES = 3000
 # What a learner sees of a picture of 3 x 32 x 32: its first principal components.
 N_COMPONENTS = 64
 

@@ -2,8 +2,8 @@
 Synthetic rows that do not repeat an injustice
 ==============================================
 
-In the census rows of 1994 a man earns well three times as often as a woman, and a model trained on them decides so. Here
-a small student makes new rows, in which income says nothing of sex. What do models learn from them?
+In the census rows of 1994 a man earns well three times as often as a woman, and a model trained on them decides so.
+Here a small student makes new rows, in which income says nothing of sex. What do models learn from them?
 """
 
 # %%

@@ -50,7 +50,8 @@ class FairSynthesizer(BaseEstimator):
     transformer : FairLatentTransformer, default=None
         The teacher. A fitted one, or one in a :class:`~sklearn.frozen.FrozenEstimator`, is used as it is (``clone``,
         and with it a search, keeps what it has learned only in the latter); else it is cloned and fitted. None: one
-        with default parameters, and a :class:`~sklearn_fairlatent.TabularCodec` as its encoder for tables.
+        with default parameters, with a half, a quarter or an eighth of the strength where the label is lost, and a
+        :class:`~sklearn_fairlatent.TabularCodec` as its encoder for tables.
     student_size : {"small", "medium", "large"} or int, default="small"
         Size of the student: at most a tenth, a quarter or all of the teacher's number of parameters, or a number of
         parameters; fewer where there are few training rows. There is a least size, which may exceed a tenth for tables
@@ -253,15 +254,7 @@ class FairSynthesizer(BaseEstimator):
             self.teacher_ = Teacher.fit(
                 self.transformer, X, values, codes, attributes, variables, self._seed, is_table=is_table
             )
-            encoding = self.teacher_.transformer.encoding_
-            if is_table:
-                codec = table_codec(encoding.encoder, X)
-                self._rows = TableRows.learn(codec, X)
-                levels, vectors = self._rows.encode(X, codec)
-            else:
-                E = np.asarray(encoding.encode(X))
-                self._rows = VectorRows.learn(encoding, E)
-                levels, vectors = self._rows.encode(E)
+            levels, vectors = self._learn_rows(X, is_table)
             groups = tuple(variable.n_groups for variable in variables)
             budget = self.student_size
             if isinstance(budget, str):
@@ -283,6 +276,17 @@ class FairSynthesizer(BaseEstimator):
         self.classes_ = label.categories
         self.trained_without_sensitive_ = not variables
         self.n_iter_ = len(self.history_)
+
+    def _learn_rows(self, X, is_table):
+        """Levels and vectors of the training rows, once it is known how rows become such."""
+        encoding = self.teacher_.transformer.encoding_
+        if is_table:
+            codec = table_codec(encoding.encoder, X)
+            self._rows = TableRows.learn(codec, X)
+            return self._rows.encode(X, codec)
+        E = np.asarray(encoding.encode(X))
+        self._rows = VectorRows.learn(encoding, E)
+        return self._rows.encode(E)
 
     def _read_rows(self, X):
         """X, checked as far as can be told what it is, and whether it is a table."""
