@@ -18,7 +18,7 @@ SIZES = {"small": 0.1, "medium": 0.25, "large": 1.0}
 # The largest student: beyond, held-out quality on Adult gained less than .02 nats a row.
 N_COMPONENTS, RANK, N_HIDDEN, N_FACTORS = 128, 16, 16, 64
 # What few rows can tell; more is learnt by heart, which held-out quality hardly shows, but an attacker sees.
-ROWS_PER_COMPONENT, ROWS_PER_RANK = 100, 400
+ROWS_PER_COMPONENT, ROWS_PER_RANK = 40, 80
 SHRINKAGE = 0.8
 # A default fit takes about this many steps, but sees its rows at least and at most this often.
 STEPS = 1000
