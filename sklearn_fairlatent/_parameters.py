@@ -8,6 +8,19 @@ import torch
 from ._attributes import CONSTRAINTS
 from ._encoding import is_network
 
+# Arguments of skorch that the schedule of a fit goes by.
+SCHEDULED = {
+    "module",
+    "criterion",
+    "max_epochs",
+    "batch_size",
+    "lr",
+    "device",
+    "train_split",
+    "iterator_train",
+    "iterator_valid",
+}
+
 
 def is_integer(value):
     """Whether it is a whole number, which True is not."""
@@ -34,6 +47,15 @@ def check_value(name, value, valid, expected):
     """Raise ValueError, with name, value and expectation, unless ``valid``."""
     if not valid:
         raise ValueError(f"{name}={value!r}: expected {expected}.")
+
+
+def check_net_params(net_params, owner):
+    """Raise ValueError unless it is None or a dict without what the ``owner`` of the net has arguments for."""
+    valid = net_params is None or isinstance(net_params, dict)
+    check_value("net_params", net_params, valid, "a dict of skorch.NeuralNet arguments, or None")
+    taken = sorted(set(net_params or {}) & SCHEDULED)
+    if taken:
+        raise ValueError(f"net_params sets {taken}, which the schedule of the rate goes by. Set those of the {owner}.")
 
 
 def check_parameters(estimator):

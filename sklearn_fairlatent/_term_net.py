@@ -1,8 +1,9 @@
-"""A skorch net whose objective is made of terms, all kept in its history, and the callbacks of such a fit."""
+"""A skorch net whose objective is made of terms, all kept in its history."""
 
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping, GradientNormClipping, LRScheduler, PassthroughScoring, ProgressBar
+from skorch.helper import predefined_split
 
 
 class TermsNet(NeuralNet):
@@ -18,8 +19,63 @@ class TermsNet(NeuralNet):
         return self.criterion_(terms)
 
 
-def term_callbacks(terms, rate, n_steps, epochs, verbose):
-    """What every such fit has: terms of an epoch, clipped gradients, a one-cycle rate, the best epoch, progress."""
+def term_net(
+    module,
+    criterion,
+    terms,
+    held_out,
+    loader,
+    generator,
+    *,
+    rate,
+    epochs,
+    batch_size,
+    n_rows,
+    verbose,
+    net_params,
+    **own,
+):
+    """The net of such a fit: whole batches of a loader, AdamW with a one-cycle rate, the best epoch on held-out rows.
+
+    Parameters
+    ----------
+    module, criterion : torch.nn.Module
+        Where they belong already.
+    terms : tuple of str
+    held_out : Dataset
+    loader : type
+        ``loader(dataset, batch_size, generator=None)``; without a generator all rows in order.
+    generator : torch.Generator
+    rate : float
+        Peak of the learning rate.
+    epochs, batch_size, n_rows, verbose : int
+    net_params : dict
+        The user's own, which come last.
+    **own
+        Further arguments of skorch.
+    """
+    n_steps = epochs * max(1, n_rows // batch_size)
+    params = {
+        "optimizer": torch.optim.AdamW,
+        "lr": rate,
+        "max_epochs": epochs,
+        "batch_size": batch_size,
+        "device": None,
+        "verbose": int(verbose == 1),
+        "iterator_train": loader,
+        "iterator_train__generator": generator,
+        "iterator_valid": loader,
+        "train_split": predefined_split(held_out),
+        **own,
+    }
+    extra = dict(net_params)
+    params["callbacks"] = _callbacks(terms, rate, n_steps, epochs, verbose) + list(extra.pop("callbacks", None) or [])
+    params.update(extra)
+    return TermsNet(module, criterion, **params)
+
+
+def _callbacks(terms, rate, n_steps, epochs, verbose):
+    """Terms of an epoch, clipped gradients, a one-cycle rate, the best epoch, progress."""
     callbacks = [
         *(
             (f"{part}_{name}", PassthroughScoring(f"{part}_{name}", on_train=part == "train"))

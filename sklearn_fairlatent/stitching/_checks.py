@@ -5,21 +5,9 @@ import numbers
 import numpy as np
 from torch import nn
 
-from .._parameters import check_value, is_device, is_integer, is_real
+from .._parameters import check_net_params, check_value, is_device, is_integer, is_real
 from ._constraints import CONSTRAINTS
 
-# Arguments of skorch that are the classifier's business.
-OWN = {
-    "module",
-    "criterion",
-    "max_epochs",
-    "batch_size",
-    "lr",
-    "device",
-    "train_split",
-    "iterator_train",
-    "iterator_valid",
-}
 KINDS = ("residual", "linear", "last_layer")
 
 
@@ -85,9 +73,4 @@ def check_parameters(estimator):
     check("on_missing_sensitive", lambda v: word(v, "warn", "raise"), "'warn' or 'raise'")
     check("device", is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
     check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
-    check("net_params", lambda v: v is None or isinstance(v, dict), "a dict of skorch.NeuralNet arguments, or None")
-    taken = sorted(set(estimator.net_params or {}) & OWN)
-    if taken:
-        raise ValueError(
-            f"net_params sets {taken}, which the schedule of the rate goes by. Set those of the classifier."
-        )
+    check_net_params(estimator.net_params, "classifier")

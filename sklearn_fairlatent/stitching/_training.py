@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.helper import predefined_split
 from torch import nn
 
-from .._term_net import TermsNet, term_callbacks, term_history
+from .._term_net import term_history, term_net
 from ._constraints import disparity
 from ._networks import as_logits
 from ._stitches import FreshLayer
@@ -213,22 +212,18 @@ def evaluate(module, rows, goal):
 
 def _net(module, goal, n_rows, held_out, schedule, rate, generator):
     batch_size, epochs = schedule.resolve(n_rows)
-    n_steps = epochs * max(1, n_rows // batch_size)
-    callbacks = term_callbacks(TERMS, rate, n_steps, epochs, schedule.verbose)
-    params = {
-        "optimizer": torch.optim.AdamW,
-        "optimizer__weight_decay": 1e-2,
-        "lr": rate,
-        "max_epochs": epochs,
-        "batch_size": batch_size,
-        "device": None,  # the modules are where they belong
-        "verbose": int(schedule.verbose == 1),
-        "iterator_train": StratifiedBatches,
-        "iterator_train__generator": generator,
-        "iterator_valid": StratifiedBatches,
-        "train_split": predefined_split(held_out),
-    }
-    extra = dict(schedule.net_params)
-    params["callbacks"] = callbacks + list(extra.pop("callbacks", []))
-    params.update(extra)
-    return TermsNet(module, StitchLoss(goal), **params)
+    return term_net(
+        module,
+        StitchLoss(goal),
+        TERMS,
+        held_out,
+        StratifiedBatches,
+        generator,
+        rate=rate,
+        epochs=epochs,
+        batch_size=batch_size,
+        n_rows=n_rows,
+        verbose=schedule.verbose,
+        net_params=schedule.net_params,
+        optimizer__weight_decay=1e-2,
+    )

@@ -5,22 +5,10 @@ import numbers
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from .._parameters import check_value, is_device, is_integer, is_real
+from .._parameters import check_net_params, check_value, is_device, is_integer, is_real
 from .._transformer import FairLatentTransformer
 from ._distilling import SIZES
 
-# Arguments of skorch that are the synthesizer's business.
-OWN = {
-    "module",
-    "criterion",
-    "max_epochs",
-    "batch_size",
-    "lr",
-    "device",
-    "train_split",
-    "iterator_train",
-    "iterator_valid",
-}
 ROWS = ("auto", "table", "vectors")
 SOURCES = ("student", "teacher")
 
@@ -74,10 +62,7 @@ def check_parameters(estimator):
     check("on_missing_sensitive", lambda v: word(v, "warn", "raise"), "'warn' or 'raise'")
     check("device", is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
     check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
-    check("net_params", lambda v: v is None or isinstance(v, dict), "a dict of skorch.NeuralNet arguments, or None")
-    taken = sorted(set(estimator.net_params or {}) & OWN)
-    if taken:
-        raise ValueError(f"net_params sets {taken}, which the schedule goes by. Set those of the synthesizer.")
+    check_net_params(estimator.net_params, "synthesizer")
 
 
 def inner_transformer(transformer):

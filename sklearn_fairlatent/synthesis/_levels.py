@@ -150,10 +150,10 @@ class TableRows:
         self.columns, self.format, self.repair, self.levels = columns, table_format, repair, levels
 
     @classmethod
-    def learn(cls, codec, X):
-        """From a fitted codec and the training rows."""
+    def learn(cls, codec, columns):
+        """From a fitted codec and what it makes of every column of the training rows."""
         levels = []
-        for column, coded in zip(codec._columns, codec._column_codes(X), strict=True):
+        for column, coded in zip(codec._columns, columns, strict=True):
             if isinstance(column, CategoricalColumn):
                 n_levels = max(1, len(column.categories) + column.has_missing)
                 most = min(MAX_CATEGORIES, max(FEW_CATEGORIES, len(coded) // 2))
@@ -178,16 +178,17 @@ class TableRows:
         """Columns that are not levels."""
         return 0
 
-    def encode(self, X, codec):
-        """Levels of shape (n, n_columns), and no vectors."""
+    def encode(self, columns):
+        """Levels of shape (n, n_columns), and no vectors, of what the codec makes of every column."""
         coded = []
-        for column, levels, values in zip(self.columns, self.levels, codec._column_codes(X), strict=True):
+        for column, levels, values in zip(self.columns, self.levels, columns, strict=True):
             if isinstance(column, CategoricalColumn):
                 # A codec of the user's may not know a category of these rows.
                 coded.append(np.where(values < 0, column.most_frequent, values))
             else:
                 coded.append(levels.encode(*values))
-        return np.column_stack(coded), np.zeros((len(X), 0))
+        codes = np.column_stack(coded)
+        return codes, np.zeros((len(codes), 0))
 
     def decode(self, codes, vectors, rng):
         """The table of levels."""

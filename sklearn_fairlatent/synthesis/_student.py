@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import log_softmax, softmax
 
-# Rows drawn at once: with 1,000 outputs and their logits 200 MB.
+# Rows drawn at once: 20,000 of 384 columns are 61 MB as float64.
 DRAWN_ROWS = 20_000
 # A label that the student gives more rarely than this takes too many candidates to find.
 RAREST = 1e-4

@@ -37,14 +37,14 @@ class Teacher:
 
     @classmethod
     def fit(cls, transformer, X, y, codes, attributes, variables, seed, *, is_table):
-        """From training rows, and the transformer that the user gave, fitted or not."""
+        """The teacher, and its label probabilities of the training rows; from the user's transformer, fitted or not."""
         frozen = inner_transformer(transformer)
         if frozen is transformer and not _is_fitted(transformer):
             frozen = _fitted(transformer, X, y, attributes, variables, seed, is_table)
-        Z = frozen.transform(X)
-        teacher = cls(frozen, LogisticRegression(max_iter=1000).fit(np.asarray(Z), codes))
+        Z = np.asarray(frozen.transform(X))
+        teacher = cls(frozen, LogisticRegression(max_iter=1000).fit(Z, codes))
         teacher._describe(X, attributes, seed)
-        return teacher
+        return teacher, teacher.readout.predict_proba(Z)
 
     def _describe(self, X, attributes, seed):
         """Learn the distribution of the latent: normal within every group, what is handed on by its normal scores."""

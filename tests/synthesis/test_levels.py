@@ -61,8 +61,8 @@ def test_few_values_are_all_levels():
 def test_a_table_comes_back_as_its_levels_allow():
     X, _ = table()
     codec = TabularCodec().fit(X)
-    rows = TableRows.learn(codec, X)
-    codes, nothing = rows.encode(X, codec)
+    rows = TableRows.learn(codec, codec._column_codes(X))
+    codes, nothing = rows.encode(codec._column_codes(X))
     assert nothing.shape == (len(X), 0)
     again = rows.decode(codes, nothing, np.random.default_rng(0))
     pd.testing.assert_series_equal(again.dtypes, X.dtypes)
@@ -119,8 +119,8 @@ def test_no_step_gives_a_row_away():
 def test_categories_that_the_codec_did_not_know_are_the_most_frequent():
     X = pd.DataFrame({"job": ["a"] + ["b"] * 30})
     codec = TabularCodec(handle_unknown="ignore").fit(X)
-    rows = TableRows.learn(codec, X)
-    codes, _ = rows.encode(pd.DataFrame({"job": ["a", "new"]}), codec)
+    rows = TableRows.learn(codec, codec._column_codes(X))
+    codes, _ = rows.encode(codec._column_codes(pd.DataFrame({"job": ["a", "new"]})))
     assert codes[:, 0].tolist() == [0, 1]
 
 

@@ -278,7 +278,7 @@ def test_a_seed_gives_the_same_rows_and_leaves_the_generators_alone(rows):
     np.testing.assert_array_equal(one.sample(50)[0], one.sample(50)[0])
     assert not np.array_equal(one.sample(50)[0], one.sample(50, random_state=1)[0])
     np.testing.assert_array_equal(one.sample(50, random_state=1)[0], other.sample(50, random_state=1)[0])
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002 - the same
     assert torch.equal(torch.get_rng_state(), torch_state)
     third = quick(quick_teacher(random_state=None), random_state=1).fit(X, y, sensitive_features=group)
     assert not np.array_equal(one.sample(50)[0], third.sample(50)[0])
