@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from .._columns import Table, TableFormat
-from .._encoding import as_frame, take_columns
+from .._encoding import as_frame, frame_like, take_columns
 
 
 class LabelFormat:
@@ -65,7 +65,8 @@ def attribute_format(X, own, sensitive_features, columns, names):
         whole = parts[0] if len(parts) == 1 else nw.concat(parts, how="horizontal")
         native = whole.select(names).to_native()
         return TableFormat(Table(native, "sensitive_features"))
-    frame = pd.DataFrame({name: np.asarray(columns[name]) for name in names})
+    values = {name: np.asarray(columns[name]) for name in names}
+    frame = pd.DataFrame(values) if as_frame(X) is None else frame_like(X, values)
     return TableFormat(Table(frame, "sensitive_features"))
 
 

@@ -58,6 +58,15 @@ def test_a_polars_frame_gives_polars_frames(frame):
     assert made[2].schema == A.schema
 
 
+def test_attributes_of_two_libraries_come_in_the_kind_of_the_rows(frame):
+    X, y = pl.from_pandas(frame[0]), frame[1]
+    club = pd.Series(np.where(frame[0]["member"], "in", "out"), name="club")
+    made, _, A = quick(table_teacher(), sensitive_columns=["sex"]).fit(X, y, sensitive_features=club).sample(20)
+    assert made.columns == X.columns
+    assert A.columns == ["sex", "club"]
+    assert (made["sex"] == A["sex"]).all()
+
+
 def test_arrays_give_arrays(of_vectors, rows):
     X, y, A = of_vectors.sample(50)
     assert X.shape == (50, 6)
