@@ -76,6 +76,7 @@ def check_parameters(estimator):
         lambda v: v is None or is_auto(v) or positive_integer(v),
         "'auto', None or an integer >= 1",
     )
+    check("n_codes", lambda v: v is None or (is_integer(v) and v >= 2), "None or an integer >= 2")
     check("constraints", lambda v: isinstance(v, str) and v in CONSTRAINTS, f"one of {sorted(CONSTRAINTS)}")
     check("fairness_strength", lambda v: is_real(v) and 0 <= v < float("inf"), "a finite number >= 0")
     check(

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._attributes import (
@@ -17,10 +18,12 @@ from ._attributes import (
     resolve_pos_label,
 )
 from ._batches import split_rows
+from ._codebook import Codebook, group_gaps
 from ._counterfactual import BlockMap
 from ._counterfactual_map import fit_counterfactual_map
 from ._encoding import Encoding, as_frame, column_names
 from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
+from ._fingerprint import Fingerprint, hash_rows
 from ._fit_state import fresh_state
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
 from ._latent import LatentLayout, linear_information, linear_scores, linear_start, moments, row_chunks, sample_rows
@@ -38,6 +41,8 @@ SUMMARY_ROWS = 10_000
 RATE_ROWS = 20_000
 # Rows that choose the steps of the columns.
 STEP_SAMPLE = 50_000
+# Rows that choose the cells of a finite code.
+CODE_ROWS = 200_000
 # Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
 MAP_ROWS = 2048
 # Rows that give the bounds of the columns for a counterfactual map.
@@ -57,7 +62,14 @@ PRIVATE_STATE = (
     "_exchange_rate",
     "_immutable",
     "_fixed",
+    "_fingerprint",
 )
+
+
+def _has_codes(fair):
+    if fair.n_codes is None:
+        raise AttributeError("to_codes needs a finite code: set n_codes before fit.")
+    return True
 
 
 class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -149,6 +161,14 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
     immutable_features : list of str or int, default=None
         Columns of X, by name or position among those that are not sensitive, that no counterfactual changes, whatever
         a decoder loses or repairs. With ``encoder=None`` or a :class:`TabularCodec`.
+    n_codes : int or None, default=None
+        At most so many different rows are handed on: the block is cut into cells, and :meth:`transform` gives each
+        row the representative of its cell. What any model can do with finitely many codes can be bounded, see
+        :func:`~sklearn_fairlatent.certification.certify`. The cells are learned from the rows of ``fit``, so as to
+        lose little of what they tell of the label, and, the higher ``fairness_strength``, to differ little in
+        frequency between groups. Everything else stays: the bijection and the counterfactuals do not know of cells.
+        The estimator then keeps a 64-bit hash of every row of ``fit``, which lets who has the fitted object and a
+        row tell whether the row took part.
 
     Attributes
     ----------
@@ -174,6 +194,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
     counterfactual_map_ : CounterfactualMap
         Only with ``counterfactual_map="trained"``. Its ``maps`` hold for every variable the ``kind`` of map that was
         chosen, its ``gain`` and the ``scores`` that held-out judges gave: expected flip rate, consistency, distance.
+    codebook_ : Codebook
+        Only with ``n_codes``. Its ``n_codes`` cells, and their ``representatives``, of shape (n_codes, n_components).
     encoding_ : Encoding
         The fitted encoder and the decoder.
     n_iter_ : int
@@ -187,6 +209,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
     --------
     TabularCodec : Mixed frames to numbers and back.
     pipeline_counterfactual : Counterfactuals of a transformer inside a Pipeline.
+    certification.certify : What no classifier on the codes of a finite code can exceed.
 
     Notes
     -----
@@ -252,6 +275,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         net_params=None,
         counterfactual_map="latent",
         immutable_features=None,
+        n_codes=None,
     ):
         self.n_components = n_components
         self.constraints = constraints
@@ -279,6 +303,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         self.net_params = net_params
         self.counterfactual_map = counterfactual_map
         self.immutable_features = immutable_features
+        self.n_codes = n_codes
 
     def __sklearn_tags__(self):
         """Truthful tags: an encoder decides about strings and missing values."""
@@ -330,6 +355,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         X, own = self._read_rows(X, reset=True)
         n_samples = len(X)
         target, label = self._read_label(y, n_samples)
+        if self.n_codes is not None:
+            self._check_codes(n_samples, before)
         variables, attributes = read_attributes(
             own,
             sensitive_features,
@@ -382,6 +409,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
                 labels = [name for name in labels if as_frame(given) is None or str(name) not in own]
                 self._immutable = column_positions(self.immutable_features, labels)
                 self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
+            if self.n_codes is not None:
+                self._fit_codebook(X, E, codes, task, target, label, seed, before)
             if self.counterfactual_map == "trained":
                 self._fit_counterfactual_map(E, target, label, variables, attributes, seed)
         self._target, self._variables = target, variables
@@ -402,6 +431,17 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             self.net_params,
             warm,
         )
+
+    def _check_codes(self, n_samples, before):
+        if self.n_codes > n_samples:
+            raise ValueError(
+                f"n_codes={self.n_codes}: X has {n_samples} rows, and no cell can be empty. Lower n_codes."
+            )
+        if "flow_" in before and "_fingerprint" not in before:
+            raise ValueError(
+                f"n_codes={self.n_codes} with warm_start=True: the last fit had n_codes=None and did not note its "
+                "rows, so that nothing could tell new ones. Set n_codes from the first fit on."
+            )
 
     def _read_label(self, y, n_samples):
         if y is None:
@@ -490,6 +530,24 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             for variable, codes in known
             if self.latent_layout_.width(variable.name)
         }
+
+    def _fit_codebook(self, X, E, codes, task, target, label, seed, before):
+        """The cells of the finite code, and which rows are not new any more."""
+        rows = sample_rows(np.arange(len(E)), CODE_ROWS, np.random.RandomState(seed))
+        Z = self._hand_on(E[rows], np.float64)
+        # The last class first, whose mean gives the order of the codes where it is the second of two.
+        targets = Z if target is None else target.design(label[rows])[:, ::-1]
+        gaps = group_gaps(codes.members[rows], codes.strata[rows])
+        self.codebook_ = Codebook.fit(
+            Z,
+            targets,
+            gaps,
+            self.n_codes,
+            strength=task.strength,
+            are_classes=target is not None and target.kind == "groups",
+            seed=seed,
+        )
+        self._fingerprint = Fingerprint.of(hash_rows(X), before.get("_fingerprint"))
 
     def _fit_counterfactual_map(self, E, target, label, variables, attributes, seed):
         """The second invertible map, from all rows: it holds out some of its own."""
@@ -593,12 +651,37 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         -------
         Z : ndarray of shape (n_samples, n_components)
             First ``n_components`` columns of ``[target | residual]``, each standardised over the training rows
-            up to what training moved. Float32 if X is, else float64, and computed in that dtype.
+            up to what training moved. Float32 if X is, else float64, and computed in that dtype. With ``n_codes``
+            the representative of each row's cell.
         """
         check_is_fitted(self)
         X, _ = self._read_rows(X, reset=False)
+        Z = self._hand_on(self.encoding_.encode(X))
+        if not hasattr(self, "codebook_"):
+            return Z
+        return self.codebook_.representatives[self.codebook_.assign(Z)].astype(Z.dtype)
+
+    def _hand_on(self, E, dtype=None):
         columns = self.latent_layout_.handed_on
-        return self._map(self.encoding_.encode(X), lambda flow, x: flow.hand_on(x, columns), len(columns))
+        return self._map(E, lambda flow, x: flow.hand_on(x, columns), len(columns), dtype)
+
+    @available_if(_has_codes)
+    def to_codes(self, X):
+        """The cell of every row, with ``n_codes``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        codes : ndarray of int of shape (n_samples,)
+            In [0, ``codebook_.n_codes``). Of a single handed-on column they ascend with it, of several with the mean
+            label (the share of the last class).
+        """
+        check_is_fitted(self)
+        X, _ = self._read_rows(X, reset=False)
+        return self.codebook_.assign(self._hand_on(self.encoding_.encode(X)))
 
     def to_latent(self, X):
         """The whole latent, ``[target | sensitive | residual]``; see ``latent_layout_``.

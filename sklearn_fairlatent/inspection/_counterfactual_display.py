@@ -12,18 +12,17 @@ from .._attributes import as_values
 from .._codec import TabularCodec
 from .._counterfactual import pipeline_counterfactual, requested_moves, wanted_codes
 from .._encoding import as_frame, column_names, take_columns
+from .._pipelines import fair_step, through
 from ._drawing import (
     BLACK,
     BLUE,
     SMALL,
     VERMILLION,
     check_matplotlib,
-    fair_step,
     few_ticks,
     listed,
     short,
     take_axes,
-    through,
 )
 
 ARROW = " \u2192 "

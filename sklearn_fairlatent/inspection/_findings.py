@@ -57,7 +57,7 @@ class FairnessReport:
         One row per stage ("before", "after") and attribute, as :class:`~sklearn_fairlatent.metrics.LeakageReport`
         gives them. None without a FairLatentTransformer.
     latent : dict or None
-        Layout, parameters, flags and the error of the round trip of the FairLatentTransformer.
+        Layout, parameters, flags and the error of the round trip of the FairLatentTransformer, and its certificate.
     training : DataFrame or None
         Its ``history_`` without the seconds.
     counterfactuals : DataFrame or None
@@ -119,6 +119,8 @@ class FairnessReport:
                     and isinstance(value, (bool, int, float, np.number, np.bool_))
                 ]
         flags = {} if self.latent is None else {**self.latent["flags"], **(self.latent["round_trip"] or {})}
+        if self.latent is not None and self.latent["certificate"] is not None:
+            flags["certified_bound"] = self.latent["certificate"]["bound"]
         rows += [{"section": "latent", "model": "model", "attribute": None, "group": None, "measure": name,
                   "value": float(value)} for name, value in flags.items()]  # fmt: skip
         return pd.DataFrame(rows, columns=["section", "model", "attribute", "group", "measure", "value"])

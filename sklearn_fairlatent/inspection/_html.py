@@ -6,6 +6,7 @@ from string import Template
 
 import pandas as pd
 
+from ..certification._certificate import rounded_up
 from ._markup import bar, cell, explained, facts, paragraphs, table, text
 from ._summary import digits, share, warnings_of
 
@@ -223,6 +224,10 @@ def _latent(report):
         *((meaning.capitalize(), cell(latent["flags"][name])) for name, meaning in FLAGS.items()),
         ("There and back", _round_trip(latent["round_trip"])),
     ]
+    if latent["certificate"] is not None:
+        found = latent["certificate"]
+        told = f"at most {rounded_up(found['bound'])} for any classifier on its {found['n_codes']} codes"
+        pairs.append(("Certified difference", f"{told}, with {100 * found['confidence']:g} % confidence"))
     pictures = picture(report, "latent") + picture(report, "training")
     return facts(pairs) + (f'\n<div class="pictures">\n{pictures}\n</div>' if pictures else "")
 

@@ -6,6 +6,7 @@ from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
 from .._attributes import CONSTRAINTS
+from .._pipelines import fair_step, through
 from ._drawing import (
     BLACK,
     BLUE,
@@ -20,13 +21,11 @@ from ._drawing import (
     VERMILLION,
     by_size,
     check_matplotlib,
-    fair_step,
     few_ticks,
     in_thirds,
     legend_above,
     short,
     take_axes,
-    through,
 )
 
 # Colours of labels and of groups differ, so that none means two things.

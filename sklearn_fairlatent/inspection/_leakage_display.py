@@ -3,6 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
+from .._pipelines import fair_step, through
 from ..metrics._leakage import leakage_score
 from ._drawing import (
     BLACK,
@@ -11,13 +12,11 @@ from ._drawing import (
     SMALL,
     VERMILLION,
     check_matplotlib,
-    fair_step,
     few_ticks,
     legend_above,
     number,
     short,
     take_axes,
-    through,
 )
 
 SCALES = {

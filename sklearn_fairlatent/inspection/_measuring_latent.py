@@ -8,6 +8,7 @@ from .._counterfactual import pipeline_counterfactual
 from .._encoding import as_frame, column_names, column_values, frame_like
 from .._groups import group_sizes
 from .._transformer import FairLatentTransformer
+from ..certification import certify
 
 # Numbers closer than this share of their size are one number that was rounded on the way there and back.
 ROUNDING = 1e-9
@@ -30,6 +31,25 @@ def known_attributes(fair, attributes, notes):
                 values[strange] = None
         known[variable.name] = values
     return known
+
+
+def certificate_of(fair, rows, y, groups, min_group_size, notes):
+    """What a certificate of the transformer's own constraint says, or None if it hands on no codes or is refused.
+
+    Groups of fewer than ``min_group_size`` rows are left out, as everywhere in a report.
+    """
+    if not hasattr(fair, "codebook_"):
+        return None
+    sizes = {name: groups[name].map(groups[name].value_counts()) for name in groups}
+    large = pd.DataFrame(
+        {name: groups[name].where(sizes[name] >= min_group_size, None) for name in groups}, dtype=object
+    )
+    try:
+        certificate = certify(fair, rows, large, y)
+    except ValueError as error:
+        notes.append(f"No certificate: {error}")
+        return None
+    return certificate.to_dict()
 
 
 def round_trip(fair, rows):

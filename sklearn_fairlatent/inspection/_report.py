@@ -14,10 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from .._attributes import read_sensitive_features
 from .._encoding import column_names
 from .._groups import group_sizes, read_groups
-from ._drawing import listed, through
+from .._pipelines import through
+from ._drawing import listed
 from ._findings import FairnessReport
 from ._measuring import compare_groups, noted, predict, probe, read_classes, score_model
-from ._measuring_latent import counterfactual_table, find_transformer, known_attributes, round_trip
+from ._measuring_latent import certificate_of, counterfactual_table, find_transformer, known_attributes, round_trip
 from ._pictures import draw
 from ._summary import summarise
 
@@ -96,6 +97,9 @@ def fairness_report(
     A measurement on some rows is no guarantee, statistical or legal. Groups too small to compare, and what could not be
     measured, stand in ``notes`` instead of warnings.
 
+    With a transformer of finitely many codes (``n_codes``) the summary holds a certificate, see
+    :func:`~sklearn_fairlatent.certification.certify`, or the notes say why there is none.
+
     Examples
     --------
     >>> from sklearn.linear_model import LogisticRegression
@@ -164,6 +168,7 @@ def fairness_report(
         with noted(notes):
             leakage = _leakage(fair, rows, groups, seed, n_jobs, notes)
         report.latent = _latent(fair, rows, list(groups))
+        report.latent["certificate"] = certificate_of(fair, rows, y, groups, min_group_size, notes)
         report.training = pd.DataFrame(fair.history_).drop(columns="dur", errors="ignore")
         if leakage is not None:
             tables = {stage: found.to_frame() for stage, found in leakage.items()}

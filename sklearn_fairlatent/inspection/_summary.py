@@ -52,10 +52,13 @@ def summarise(report):
     sentences = [_accuracy(report), _gaps(report)]
     if report.leakage is not None:
         sentences.append(_leakage(report))
+    certificate = report.latent and report.latent["certificate"]
+    if certificate:
+        sentences.append(certificate["sentence"])
     sentences += [*_four_fifths(report), *_worse(report)]
     if report.latent is not None:
         sentences += _flags(report.latent)
-    return [*sentences, CAUTION]
+    return [*sentences, f"Apart from that bound, {CAUTION[0].lower()}{CAUTION[1:]}" if certificate else CAUTION]
 
 
 def warnings_of(report):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .._pipelines import fair_step
 from .._training import WARM_UP
 from ._drawing import (
     BLACK,
@@ -11,7 +12,6 @@ from ._drawing import (
     MARKERS,
     VERMILLION,
     check_matplotlib,
-    fair_step,
     few_ticks,
     legend_above,
     listed,

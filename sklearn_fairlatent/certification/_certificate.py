@@ -1,0 +1,137 @@
+"""Certificate: a bound, what it is of, and in words."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+MEASURES = {
+    "demographic_parity": "demographic parity difference",
+    "equalized_odds": "equalized odds difference",
+    "true_positive_rate_parity": "equal opportunity difference",
+}
+CLASSIFIERS = {
+    "any": "no classifier that sees only the {n} codes, deterministic or randomised,",
+    "monotone": "no classifier that accepts all of the {n} codes beyond a threshold and no others",
+}
+# Numbers in words are rounded upwards: a bound must not shrink.
+DIGITS = 4
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Certificate:
+    """What no classifier on a finite code exceeds, with the given confidence.
+
+    Attributes
+    ----------
+    bound : float
+        In [0, 1]: the largest of the bounds of ``comparisons``, which hold together.
+    estimate : float
+        In [0, 1]: the largest of their estimates, the total variation distance between the groups' frequencies of codes
+        in these rows. With many codes and few rows it is too high: even equal groups differ in samples.
+    worst_set : tuple of int
+        Codes that the first group of the worst comparison (that with the highest bound) has more often than the second:
+        the classifier that accepts these, and no others, has the largest difference in these rows.
+    worst : Series
+        The worst comparison, a row of ``comparisons``.
+    comparisons : DataFrame of shape (n_comparisons, 10)
+        A row for every two groups of an attribute, within every label that the constraint compares: "attribute",
+        "label" (None for demographic parity), "first", "second", "n_first", "n_second", "estimate", "bound", "method"
+        and "worst_set".
+    constraints : str
+        In fairlearn's words.
+    confidence : float
+        In (0, 1): the probability, over draws of the rows, that all bounds hold.
+    classifiers : {"any", "monotone"}
+    n_codes : int
+    max_shift : float
+
+    Examples
+    --------
+    >>> from sklearn_fairlatent.certification import certify_codes
+    >>> sex = ["f"] * 500 + ["m"] * 500
+    >>> certificate = certify_codes([0, 1] * 500, sex, n_codes=2)
+    >>> certificate.estimate, round(certificate.bound, 2)
+    (0.0, 0.06)
+    """
+
+    comparisons: pd.DataFrame
+    constraints: str
+    confidence: float
+    classifiers: str
+    n_codes: int
+    max_shift: float
+
+    @property
+    def worst(self):
+        return self.comparisons.loc[self.comparisons["bound"].idxmax()]
+
+    @property
+    def bound(self):
+        return float(self.worst["bound"])
+
+    @property
+    def estimate(self):
+        return float(self.comparisons["estimate"].max())
+
+    @property
+    def worst_set(self):
+        return self.worst["worst_set"]
+
+    @property
+    def by_attribute(self):
+        """The bound of every attribute, a Series; they hold together."""
+        return self.comparisons.groupby("attribute", sort=False)["bound"].max()
+
+    @property
+    def sentence(self):
+        """What is certified, in words, with the sizes of the samples and what it takes to be true."""
+        worst = self.worst
+        who = CLASSIFIERS[self.classifiers].format(n=self.n_codes)
+        within = "" if worst["label"] is None else f" of label {worst['label']}"
+        shift = "" if not self.max_shift else f", of which a share of {self.max_shift:g} may be any other rows"
+        return (
+            f"With {100 * self.confidence:g} % confidence {who} has a {MEASURES[self.constraints]} above "
+            f"{rounded_up(self.bound)}. The groups furthest apart are {worst['first']} and {worst['second']} of "
+            f"{worst['attribute']}{within}, {worst['n_first']:,} and {worst['n_second']:,} rows that fit did not see, "
+            f"whose codes differ by {worst['estimate']:.{DIGITS}f}. It is a statement about rows drawn independently "
+            f"from where these were drawn{shift}."
+        )
+
+    def __str__(self):
+        return self.sentence
+
+    def __repr__(self):
+        lines = [
+            f"{name}: at most {rounded_up(bound)}"
+            for name, bound in (self.by_attribute.items() if self.comparisons["attribute"].nunique() > 1 else ())
+        ]
+        head = (
+            f"Certificate({MEASURES[self.constraints]} at most {rounded_up(self.bound)}, estimate {self.estimate:.4f}, "
+            f"confidence {self.confidence:g}, {self.n_codes} codes, {self.worst['method']})"
+        )
+        return "\n".join([head, *lines])
+
+    def to_dict(self):
+        """All of it as plain values.
+
+        Returns
+        -------
+        dict
+        """
+        return {
+            "bound": self.bound,
+            "estimate": self.estimate,
+            "constraints": self.constraints,
+            "confidence": self.confidence,
+            "classifiers": self.classifiers,
+            "n_codes": self.n_codes,
+            "max_shift": self.max_shift,
+            "sentence": self.sentence,
+            "comparisons": self.comparisons.to_dict("records"),
+        }
+
+
+def rounded_up(value):
+    """A probability as text, rounded upwards."""
+    unit = 10**DIGITS
+    return f"{min(1.0, -(-round(value * unit, 6) // 1) / unit):.{DIGITS}f}"

@@ -1,0 +1,387 @@
+"""certify and certify_codes: held-out rows, groups and labels to counts of codes, counts to a Certificate."""
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import column_or_1d
+
+from .._attributes import CONSTRAINTS, as_values, label_variable, resolve_pos_label
+from .._fingerprint import hash_rows
+from .._groups import AND, crossed, read_groups
+from .._parameters import check_value, is_integer, is_real
+from .._pipelines import fair_step, through
+from ._bounds import clopper_pearson_bound, dkw_bound, fixed_set_bound, l1_bound, largest_step, total_variation
+from ._certificate import Certificate
+
+METHODS = {
+    "any": ("best", "fixed_set", "clopper_pearson", "l1"),
+    "monotone": ("best", "fixed_set", "dkw"),
+}
+# "best" gives nine tenths of the error probability to the bound that is the lower one nearly always, so that it loses
+# little, and one tenth to the one that can be lower: where all cells but one are rare.
+SHARES = {"fixed_set": 0.9, "clopper_pearson": 0.1}
+# Rows of a group below which it has no frequencies to speak of.
+LEAST_ROWS = 2
+
+
+def certify(
+    transformer,
+    X,
+    sensitive_features,
+    y=None,
+    *,
+    constraints=None,
+    confidence=0.95,
+    method="best",
+    classifiers="any",
+    max_shift=0.0,
+    intersections=False,
+    bins=None,
+    pos_label=None,
+):
+    """Bound what any classifier on the codes of a FairLatentTransformer can make of an attribute.
+
+    A classifier that sees one of k codes is a choice of codes, so that the difference of its selection rates between
+    two groups is at most the total variation distance between the groups' frequencies of codes [1]_. That distance is
+    bounded from rows that had no part in the fit.
+
+    Parameters
+    ----------
+    transformer : FairLatentTransformer or Pipeline
+        Fitted, with ``n_codes``; of a pipeline the one such step, whose codes are all that later steps see.
+    X : array-like of shape (n_samples, n_features)
+        HELD-OUT rows, drawn independently from the population that decisions will be about. Rows that were in ``fit``
+        are refused; rows that helped to choose between settings must not be here either, which nothing can check.
+    sensitive_features : Series, DataFrame or array-like of shape (n_samples,) or (n_samples, n_attributes)
+        Their attributes, also others than ``fit`` saw. Rows with a missing value do not count for that attribute.
+    y : array-like of shape (n_samples,), default=None
+        Their labels, classes; for equalized odds and equal opportunity.
+    constraints : {"demographic_parity", "equalized_odds", "true_positive_rate_parity"}, default=None
+        What is bounded, in fairlearn's words: the largest difference between two groups in selection rates, in those
+        within each label, or in those within ``pos_label``. "equal_opportunity" is an alias of the last. None: the
+        transformer's own.
+    confidence : float, default=0.95
+        In (0, 1). Of all draws of held-out rows, in this share at least all bounds hold.
+    method : {"best", "fixed_set", "clopper_pearson", "l1", "dkw"}, default="best"
+        See :func:`certify_codes`.
+    classifiers : {"any", "monotone"}, default="any"
+        See :func:`certify_codes`.
+    max_shift : float, default=0.0
+        In [0, 1): the largest share of each group's rows, in deployment, that may come from anywhere else than the rows
+        here, see :func:`certify_codes`.
+    intersections : bool, default=False
+        With several attributes, whether the groups of their combinations are compared, too.
+    bins : dict of str to list of float, default=None
+        Edges at which continuous attributes are cut into groups.
+    pos_label : object, default=None
+        The favourable label, for equal opportunity. None: the transformer's own, else 1 of {0, 1} or {-1, 1}.
+
+    Returns
+    -------
+    certificate : Certificate
+        With the ``bound``, the ``estimate``, the worst groups and codes, and a ``sentence`` for people.
+
+    Raises
+    ------
+    TypeError
+        If ``transformer`` is, or holds, no FairLatentTransformer.
+    ValueError
+        If it has no ``n_codes``, more of the rows were in ``fit`` than chance explains, there are fewer rows than
+        codes, a group (within a label) has fewer than two rows, or an attribute is continuous without ``bins``.
+
+    See Also
+    --------
+    certify_codes : The same for codes from anywhere.
+    sklearn_fairlatent.metrics.leakage_score : What probes find, which is no bound.
+
+    References
+    ----------
+    .. [1] Jovanovic, Balunovic, Dimitrov, Vechev (2023), "FARE: Provably fair representation learning with practical
+       certificates", ICML; arXiv:2210.07213.
+
+    Examples
+    --------
+    >>> from sklearn_fairlatent import FairLatentTransformer
+    >>> from sklearn_fairlatent.certification import certify
+    >>> from sklearn_fairlatent.datasets import make_biased_latents
+    >>> data = make_biased_latents(3000, random_state=0)
+    >>> X, y, A = data.data, data.target, data.sensitive_features
+    >>> fair = FairLatentTransformer(n_codes=6, max_epochs=15, random_state=0)
+    >>> _ = fair.fit(X[:1500], y[:1500], sensitive_features=A[:1500])
+    >>> certificate = certify(fair, X[1500:], A[1500:])
+    >>> certificate.estimate < certificate.bound < 0.2
+    True
+    """
+    fair, before = fair_step(transformer, "certify")
+    if not hasattr(fair, "codebook_"):
+        raise ValueError(
+            "certify bounds what can be done with finitely many codes, and this transformer hands on numbers. Fit it "
+            "with n_codes, such as FairLatentTransformer(n_codes=8)."
+        )
+    rows = through(before, X)
+    read, _ = fair._read_rows(rows, reset=False)
+    n_seen, expected, explained = fair._fingerprint.seen(hash_rows(read))
+    if not explained:
+        raise ValueError(
+            f"X: {n_seen:,} of its {len(read):,} rows were in fit, about {expected:,.0f} would be by chance. A "
+            "certificate takes rows that training did not see. Split X before fit, and pass the other part."
+        )
+    groups = read_groups(sensitive_features, len(read), index=getattr(X, "index", None), bins=bins)
+    return certify_codes(
+        fair.to_codes(rows),
+        groups,
+        y,
+        n_codes=fair.codebook_.n_codes,
+        constraints=fair.constraints if constraints is None else constraints,
+        confidence=confidence,
+        method=method,
+        classifiers=classifiers,
+        max_shift=max_shift,
+        intersections=intersections,
+        pos_label=fair.pos_label if pos_label is None else pos_label,
+    )
+
+
+def certify_codes(
+    codes,
+    sensitive_features,
+    y=None,
+    *,
+    n_codes,
+    constraints="demographic_parity",
+    confidence=0.95,
+    method="best",
+    classifiers="any",
+    max_shift=0.0,
+    intersections=False,
+    bins=None,
+    pos_label=None,
+):
+    r"""Bound what any classifier on finitely many codes, made by whatever, can make of an attribute.
+
+    Parameters
+    ----------
+    codes : array-like of int of shape (n_samples,)
+        In [0, n_codes), of held-out rows: the rule that gives them must not depend on these rows. The leaves of a
+        tree, the bins of a discretizer, the clusters of k-means.
+    sensitive_features, y
+        As in :func:`certify`.
+    n_codes : int
+        How many there can be, those that no row here has included; known before.
+    constraints : str, default="demographic_parity"
+        As in :func:`certify`.
+    confidence : float, default=0.95
+        As in :func:`certify`.
+    method : {"best", "fixed_set", "clopper_pearson", "l1", "dkw"}, default="best"
+        "fixed_set": an exact test of one set of codes, see Notes. "clopper_pearson": simultaneous intervals for all
+        frequencies. "l1": the deviation of a multinomial. "dkw": for monotone classifiers, that of a distribution
+        function. "best": the smaller of "fixed_set" and "clopper_pearson" with nine tenths and one tenth of the error
+        probability; of "monotone" classifiers, "fixed_set".
+    classifiers : {"any", "monotone"}, default="any"
+        "monotone": only those that accept the codes from some code on, or up to it; a lower bound for whoever can
+        promise that. The order of the codes must have been fixed before.
+    max_shift : float, default=0.0
+        In [0, 1). In deployment, of each group (within each label, where these are compared) at least a share of
+        ``1 - max_shift`` is drawn as the rows here are, and the rest may be anything:
+        the bound b becomes ``(1 - max_shift) b + max_shift``. How many rows each group has needs no such allowance: no
+        bound depends on it, nor, within labels, on how many of a group have which label.
+    intersections, bins, pos_label
+        As in :func:`certify`.
+
+    Returns
+    -------
+    certificate : Certificate
+
+    Raises
+    ------
+    ValueError
+        As :func:`certify`, or if a code lies outside [0, n_codes).
+
+    Notes
+    -----
+    With p and q the frequencies of the codes in two groups, a classifier that accepts each code c with probability f(c)
+    has selection rates whose difference is ``sum(f (p - q)) <= max over sets S of p(S) - q(S)``, the total variation
+    distance. Hence the bound holds for randomised classifiers, for the mean of a score in [0, 1], and for every class
+    of a classifier of many, one against the rest. It says nothing of classifiers that see more than the code, nor of
+    how well scores are calibrated.
+
+    *fixed_set*. Let S be the set that is worst in truth. It does not depend on the sample, so that the counts of S in
+    both groups are two independent binomials; and the largest difference over sets in the sample is at least that
+    of S. Whatever difference a one-sided exact test [1]_ of two binomials rules out for S at the sample's largest
+    difference, is ruled out. No union over sets or codes is needed, and no number of codes enters. The test maximises
+    over the unknown level of both probabilities; it is exact up to rounding upwards by some hundredths of its margin.
+
+    *clopper_pearson*. Exact intervals [2]_ for 2 k frequencies, each with the error probability over 2 k; the distance
+    is the sum of positive differences.
+
+    *l1*. With probability ``1 - e`` the frequencies of n rows are off by at most ``sqrt(2 log((2^k - 2) / e) / n)`` in
+    the sum of absolute differences [3]_; half of this for each group is added to the estimate.
+
+    *dkw*. With probability ``1 - e`` the distribution function of n rows is off by at most ``sqrt(log(2 / e) / (2 n))``
+    everywhere [4]_.
+
+    All assume that the rows of a group are drawn independently from one distribution, the one of deployment. Of
+    several comparisons (groups, labels, attributes) each gets an equal share of the error probability, so that all
+    bounds hold together.
+
+    References
+    ----------
+    .. [1] Chan and Zhang (1999), "Test-based exact confidence intervals for the difference of two binomial
+       proportions", Biometrics 55, section 2.
+    .. [2] Clopper and Pearson (1934), "The use of confidence or fiducial limits illustrated in the case of the
+       binomial", Biometrika 26.
+    .. [3] Weissman, Ordentlich, Seroussi, Verdu, Weinberger (2003), "Inequalities for the L1 deviation of the empirical
+       distribution", HP Laboratories HPL-2003-97R1, theorem 2.1 and eq. 4.
+    .. [4] Massart (1990), "The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality", Ann. Probab. 18,
+       corollary 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn_fairlatent.certification import certify_codes
+    >>> rng = np.random.RandomState(0)
+    >>> group = rng.choice(["a", "b"], 4000)
+    >>> codes = rng.randint(4, size=4000)
+    >>> certify_codes(codes, group, n_codes=4).bound < 0.06
+    True
+    """
+    settings = {"constraints": constraints, "confidence": confidence, "method": method, "classifiers": classifiers,
+                "max_shift": max_shift}  # fmt: skip
+    _check_settings(**settings, intersections=intersections)
+    codes = _read_codes(codes, n_codes)
+    groups = read_groups(sensitive_features, len(codes), bins=bins)
+    if intersections and groups.shape[1] > 1:
+        groups = groups.assign(**{AND.join(groups.columns): crossed(groups)})
+    constraint = CONSTRAINTS[constraints]
+    strata = _strata(y, len(codes), constraint, pos_label)
+
+    compared = []
+    for name in groups:
+        for label, inside in strata:
+            counts = _counts(name, groups[name].to_numpy()[inside], codes[inside], n_codes, label)
+            compared += [(name, label, *_ordered(counts, *pair)) for pair in combinations(counts, 2)]
+    error = (1 - confidence) / len(compared)
+    rows = []
+    for name, label, first, second, p, q in compared:
+        estimate, bounds = _bounds(p, q, error, method, classifiers)
+        used = min(bounds, key=lambda key: bounds[key])
+        rows.append({
+            "attribute": name, "label": label, "first": first, "second": second,
+            "n_first": int(p.sum()), "n_second": int(q.sum()), "estimate": estimate,
+            "bound": float(min(1.0, (1 - max_shift) * bounds[used] + max_shift)), "method": used,
+            "worst_set": _worst_set(p, q, classifiers),
+        })  # fmt: skip
+    return Certificate(
+        pd.DataFrame(rows).astype({"label": object, "first": object, "second": object}),
+        constraint,
+        float(confidence),
+        classifiers,
+        int(n_codes),
+        float(max_shift),
+    )
+
+
+def _check_settings(constraints, confidence, method, classifiers, max_shift, intersections):
+    known = isinstance(constraints, str) and constraints in CONSTRAINTS
+    check_value("constraints", constraints, known, f"one of {sorted(CONSTRAINTS)}")
+    check_value(
+        "confidence", confidence, is_real(confidence) and 0 < confidence < 1, "a number in (0, 1), such as 0.95"
+    )
+    check_value("max_shift", max_shift, is_real(max_shift) and 0 <= max_shift < 1, "a share in [0, 1)")
+    check_value("intersections", intersections, isinstance(intersections, (bool, np.bool_)), "True or False")
+    known = isinstance(classifiers, str) and classifiers in METHODS
+    check_value("classifiers", classifiers, known, f"one of {sorted(METHODS)}")
+    expected = f"one of {list(METHODS[classifiers])} with classifiers={classifiers!r}"
+    if method == "dkw":
+        expected += "; the bound on distribution functions holds for thresholds only: pass classifiers='monotone'"
+    check_value("method", method, isinstance(method, str) and method in METHODS[classifiers], expected)
+
+
+def _read_codes(codes, n_codes):
+    check_value("n_codes", n_codes, is_integer(n_codes) and n_codes >= 1, "an integer >= 1")
+    codes = column_or_1d(as_values(codes) if isinstance(codes, (list, tuple)) else codes)
+    if codes.dtype.kind not in "iu":
+        raise ValueError(f"codes are of type {codes.dtype}: expected integers in [0, {n_codes}). Number the cells.")
+    outside = (codes < 0) | (codes >= n_codes)
+    if outside.any():
+        raise ValueError(f"codes: {codes[outside][0]} lies outside [0, n_codes={n_codes}). Pass the right n_codes.")
+    if n_codes > len(codes):
+        raise ValueError(
+            f"n_codes={n_codes} with {len(codes)} rows: fewer rows than codes tell nothing of their frequencies. Pass "
+            "more rows, or fit with fewer codes."
+        )
+    return codes.astype(np.int64)
+
+
+def _strata(y, n_samples, constraint, pos_label):
+    """Pairs of a label and which rows have it; None and all rows where labels do not matter."""
+    if constraint == "demographic_parity":
+        return [(None, np.ones(n_samples, dtype=bool))]
+    if y is None:
+        raise ValueError(f"constraints={constraint!r} compares groups within labels, but y=None. Pass y.")
+    label, codes = label_variable(y, "auto", "y")
+    if len(codes) != n_samples:
+        raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
+    if label.kind != "groups":
+        raise ValueError(f"y is continuous; constraints={constraint!r} takes classes here. Cut y into classes before.")
+    if constraint == "true_positive_rate_parity":
+        favourable: Any = resolve_pos_label(label, pos_label)
+        return [(favourable, codes == label.encode([favourable])[0])]
+    return [(value, codes == code) for code, value in enumerate(label.categories.tolist())]
+
+
+def _counts(name, groups, codes, n_codes, label):
+    """How often every group has every code, by group."""
+    within = "" if label is None else f" with label {label!r}"
+    counts = {}
+    for group in sorted({value for value in groups.tolist() if value is not None}, key=str):
+        counts[group] = np.bincount(codes[groups == group], minlength=n_codes)
+    small = [group for group, found in counts.items() if found.sum() < LEAST_ROWS]
+    if small:
+        raise ValueError(
+            f"sensitive_features: group(s) {small} of {name!r} have fewer than {LEAST_ROWS} rows{within}, which bound "
+            "nothing. Pass more rows, merge these groups with others, or leave them out."
+        )
+    if len(counts) < 2:
+        raise ValueError(
+            f"sensitive_features: {name!r} has {len(counts)} group(s){within}; a difference needs two. Pass rows of "
+            "another group, or leave the attribute out."
+        )
+    return counts
+
+
+def _ordered(counts, first, second):
+    """Both groups, the smaller first, and their counts: cutting the larger one's into steps costs the test less."""
+    if counts[second].sum() < counts[first].sum():
+        first, second = second, first
+    return first, second, counts[first], counts[second]
+
+
+def _bounds(p, q, error, method, classifiers):
+    """The estimate, and the bound by method."""
+    estimate = float(total_variation(p, q) if classifiers == "any" else largest_step(p, q))
+    sizes = int(p.sum()), int(q.sum())
+    if method == "clopper_pearson":
+        return estimate, {method: float(clopper_pearson_bound(p, q, error))}
+    if method == "l1":
+        return estimate, {method: float(l1_bound(p, q, error))}
+    if method == "dkw":
+        return estimate, {method: float(dkw_bound(p, q, error))}
+    if method == "fixed_set" or classifiers == "monotone":
+        return estimate, {"fixed_set": fixed_set_bound(estimate, *sizes, error)}
+    return estimate, {
+        "fixed_set": fixed_set_bound(estimate, *sizes, SHARES["fixed_set"] * error),
+        "clopper_pearson": float(clopper_pearson_bound(p, q, SHARES["clopper_pearson"] * error)),
+    }
+
+
+def _worst_set(p, q, classifiers):
+    """The codes that a classifier accepts whose difference, first group less second, is the largest in these rows."""
+    more = p / p.sum() - q / q.sum()
+    if classifiers == "any":
+        return tuple(np.flatnonzero(more > 0).tolist())
+    steps = more.cumsum()
+    upto = int(np.abs(steps).argmax())
+    return tuple(range(upto + 1)) if steps[upto] > 0 else tuple(range(upto + 1, len(p)))
