@@ -190,7 +190,7 @@ def pipeline_counterfactual(pipeline, X, attr, value=None, *, sensitive_features
     >>> from sklearn_fairlatent import FairLatentTransformer, pipeline_counterfactual
     >>> from sklearn_fairlatent.datasets import make_biased_latents
     >>> data = make_biased_latents(400, random_state=0)
-    >>> fair = FairLatentTransformer(random_state=0)
+    >>> fair = FairLatentTransformer(max_epochs=15, random_state=0)
     >>> pipeline = make_pipeline(StandardScaler(), fair, LogisticRegression())
     >>> _ = pipeline.fit(
     ...     data.data, data.target, fairlatenttransformer__sensitive_features=data.sensitive_features

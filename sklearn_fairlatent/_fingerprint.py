@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from ._encoding import as_frame, column_names, column_values
+from ._encoding import MappedColumns, as_frame, column_names, column_values
 from ._latent import row_chunks
 
 # More rows than chance explains, by so many standard deviations, took part in the fit.
@@ -24,22 +24,25 @@ class Fingerprint:
     ----------
     hashes : ndarray of uint64, sorted, one of each
     n_rows : int
-    n_repeated : int
+    n_repeated : float
         Rows that have an equal one among the others: as often will a row that is new.
     """
 
     hashes: np.ndarray
     n_rows: int
-    n_repeated: int
+    n_repeated: float
 
     @classmethod
     def of(cls, hashed, before=None):
         """The fingerprint of rows with these hashes and, if there is one, of those ``before``."""
         hashes, counts = np.unique(hashed, return_counts=True)
-        n_rows, n_repeated = len(hashed), int(counts[counts > 1].sum())
+        n_rows, n_repeated = len(hashed), float(counts[counts > 1].sum())
         if before is not None:
-            # How often rows repeat is told by one fit: the next may have had the same rows again.
-            hashes = np.union1d(hashes, before.hashes)
+            # How often rows repeat is told by one fit, as the next may have had the same rows again; of more rows, more
+            # will be met again.
+            every = np.union1d(hashes, before.hashes)
+            n_repeated = min(float(n_rows), n_repeated * len(every) / len(hashes))
+            hashes = every
         return cls(hashes, n_rows, n_repeated)
 
     def seen(self, hashed):
@@ -64,7 +67,7 @@ class Fingerprint:
 
 
 def hash_rows(X):
-    """A number for every row of a frame, an array of any dimension, or a list of texts; equal for equal rows.
+    """A number for every row of a frame, an array of any dimension, or a list of anything; equal for equal rows.
 
     Numbers are equal as float32, whatever their type; other values as text.
 
@@ -74,32 +77,55 @@ def hash_rows(X):
     """
     frame = as_frame(X)
     if frame is not None:
-        columns = [_hash_values(column_values(X, name)) for name in column_names(X)]
-    else:
-        X = X if hasattr(X, "dtype") else np.asarray(X)
-        if X.dtype.kind in "biuf":
-            # By parts: X may be a memory map.
-            return np.concatenate([_combine_numbers(np.asarray(X[part])) for part in row_chunks(len(X))])
-        columns = [_hash_values(column) for column in X.reshape(len(X), -1).T]
-    return _combine(columns)
+        return _combine([_hash_values(column_values(X, name)) for name in column_names(X)])
+    if not isinstance(X, (np.ndarray, MappedColumns)):
+        X = X.detach().cpu().numpy() if hasattr(X, "detach") else _objects(X)
+    if X.dtype.kind in "biuf":
+        # By parts: X may be a memory map.
+        return np.concatenate([_combine_numbers(np.asarray(X[part])) for part in row_chunks(len(X))])
+    return _combine([_hash_values(column) for column in np.asarray(X).reshape(len(X), -1).T])
 
 
-def _hash_numbers(values):
-    # 0 and -0 are equal.
-    bits = (np.asarray(values, dtype=np.float32) + np.float32(0)).view(np.uint32).astype(np.uint64)
-    return np.where(np.isnan(np.asarray(values, dtype=np.float32)), np.uint64(MISSING), bits)
+def _objects(X):
+    """A list, a Series or the like as an array: of numbers if it holds some, else of one object a row."""
+    values = X.to_numpy() if hasattr(X, "to_numpy") else X
+    try:
+        values = np.asarray(values)
+        if values.dtype.kind in "biuf":
+            return values
+    except ValueError:  # rows of different lengths
+        pass
+    rows = np.empty(len(values), dtype=object)
+    rows[:] = [row if isinstance(row, str) else _text(row) for row in values]
+    return rows
+
+
+def _text(value):
+    # The text of a long array leaves out its middle.
+    return value.tobytes().hex() if isinstance(value, np.ndarray) else str(value)
 
 
 def _combine_numbers(X):
     return _combine(_hash_numbers(X.reshape(len(X), -1)).T)
 
 
+def _hash_numbers(values):
+    with np.errstate(over="ignore"):
+        values = np.asarray(values, dtype=np.float32)
+    # 0 and -0 are equal.
+    bits = (values + np.float32(0)).view(np.uint32).astype(np.uint64)
+    return np.where(np.isnan(values), np.uint64(MISSING), bits)
+
+
 def _hash_values(values):
+    values = np.asarray(values)
+    if values.dtype.kind in "biuf":
+        return _hash_numbers(values)
     missing = np.asarray(pd.isna(values))
     numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce").to_numpy(dtype=np.float64)
     if not np.isnan(numbers[~missing]).any():
         return _hash_numbers(numbers)
-    texts = np.array(["" if gone else str(value) for value, gone in zip(values, missing, strict=True)], dtype=object)
+    texts = np.array(["" if gone else _text(value) for value, gone in zip(values, missing, strict=True)], dtype=object)
     return np.where(missing, np.uint64(MISSING), pd.util.hash_array(texts))
 
 

@@ -20,6 +20,8 @@ SCHEDULED = {
     "iterator_train",
     "iterator_valid",
 }
+# More codes than this cannot be bounded from any table of people, and take minutes to choose.
+MOST_CODES = 512
 
 
 def is_integer(value):
@@ -76,7 +78,11 @@ def check_parameters(estimator):
         lambda v: v is None or is_auto(v) or positive_integer(v),
         "'auto', None or an integer >= 1",
     )
-    check("n_codes", lambda v: v is None or (is_integer(v) and v >= 2), "None or an integer >= 2")
+    check(
+        "n_codes",
+        lambda v: v is None or (is_integer(v) and 2 <= v <= MOST_CODES),
+        f"None or an integer in [2, {MOST_CODES}]",
+    )
     check("constraints", lambda v: isinstance(v, str) and v in CONSTRAINTS, f"one of {sorted(CONSTRAINTS)}")
     check("fairness_strength", lambda v: is_real(v) and 0 <= v < float("inf"), "a finite number >= 0")
     check(

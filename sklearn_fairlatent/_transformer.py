@@ -67,7 +67,7 @@ PRIVATE_STATE = (
 
 
 def _has_codes(fair):
-    if fair.n_codes is None:
+    if fair.n_codes is None and not hasattr(fair, "codebook_"):
         raise AttributeError("to_codes needs a finite code: set n_codes before fit.")
     return True
 
@@ -162,9 +162,9 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         Columns of X, by name or position among those that are not sensitive, that no counterfactual changes, whatever
         a decoder loses or repairs. With ``encoder=None`` or a :class:`TabularCodec`.
     n_codes : int or None, default=None
-        At most so many different rows are handed on: the block is cut into cells, and :meth:`transform` gives each
-        row the representative of its cell. What any model can do with finitely many codes can be bounded, see
-        :func:`~sklearn_fairlatent.certification.certify`. The cells are learned from the rows of ``fit``, so as to
+        From 2 to 512. At most so many different rows are handed on: the block is cut into cells, and :meth:`transform`
+        gives each row the representative of its cell. What any model can do with finitely many codes can be bounded,
+        see :func:`~sklearn_fairlatent.certification.certify`. The cells are learned from the rows of ``fit``, so as to
         lose little of what they tell of the label, and, the higher ``fairness_strength``, to differ little in
         frequency between groups. Everything else stays: the bijection and the counterfactuals do not know of cells.
         The estimator then keeps a 64-bit hash of every row of ``fit``, which lets who has the fitted object and a
@@ -357,6 +357,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         target, label = self._read_label(y, n_samples)
         if self.n_codes is not None:
             self._check_codes(n_samples, before)
+            self._fingerprint = Fingerprint.of(hash_rows(X), before.get("_fingerprint"))
         variables, attributes = read_attributes(
             own,
             sensitive_features,
@@ -410,7 +411,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
                 self._immutable = column_positions(self.immutable_features, labels)
                 self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
             if self.n_codes is not None:
-                self._fit_codebook(X, E, codes, task, target, label, seed, before)
+                self._fit_codebook(E, codes, task, target, label, seed)
             if self.counterfactual_map == "trained":
                 self._fit_counterfactual_map(E, target, label, variables, attributes, seed)
         self._target, self._variables = target, variables
@@ -531,8 +532,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             if self.latent_layout_.width(variable.name)
         }
 
-    def _fit_codebook(self, X, E, codes, task, target, label, seed, before):
-        """The cells of the finite code, and which rows are not new any more."""
+    def _fit_codebook(self, E, codes, task, target, label, seed):
+        """The cells of the finite code."""
         rows = sample_rows(np.arange(len(E)), CODE_ROWS, np.random.RandomState(seed))
         Z = self._hand_on(E[rows], np.float64)
         # The last class first, whose mean gives the order of the codes where it is the second of two.
@@ -547,7 +548,6 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             are_classes=target is not None and target.kind == "groups",
             seed=seed,
         )
-        self._fingerprint = Fingerprint.of(hash_rows(X), before.get("_fingerprint"))
 
     def _fit_counterfactual_map(self, E, target, label, variables, attributes, seed):
         """The second invertible map, from all rows: it holds out some of its own."""
@@ -680,6 +680,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             label (the share of the last class).
         """
         check_is_fitted(self)
+        if not hasattr(self, "codebook_"):
+            raise ValueError(f"n_codes={self.n_codes} was set after fit, which made no code. Call fit again.")
         X, _ = self._read_rows(X, reset=False)
         return self.codebook_.assign(self._hand_on(self.encoding_.encode(X)))
 

@@ -1,26 +1,24 @@
 """Upper bounds on a total variation distance from two samples of cells (numpy and scipy; nothing of rows or groups)."""
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, ndtri, xlogy
+from scipy.special import betaincinv, ndtr, xlogy
 from scipy.stats import binom
 
-# Beyond this many rows the binomial is enclosed by two normal values instead of computed: they are less than a
-# hundredth of its standard deviation apart.
-EXACT_ROWS = 2000
-# The frequency that both groups may have is cut into intervals, and the second group's count into steps, which make the
-# bound on the deviation wider by about these shares of it.
-FREQUENCY_SLACK = 0.02
-COUNT_SLACK = 0.05
+# Beyond this many rows the binomial is enclosed by two normal values instead of computed: they are about a
+# thirtieth of its standard deviation apart.
+EXACT_ROWS = 1000
+# The second group's probability is cut into intervals, of this share of Hoeffding's deviation or wider where that
+# rules them out, and its count into steps of this share of its standard deviation: the bound is wider by as much.
+FREQUENCY_SLACK = 0.014
+COUNT_SLACK = 0.06
 # Standard deviations of the second group's count that are summed over; what lies beyond counts in full.
-COUNT_RANGE = 8.0
-# The bound is found to within this share of the deviation.
+COUNT_RANGE = 7.0
+# The bound is found to within this share of Hoeffding's deviation.
 PRECISION = 1e-3
-# Where next to nothing is asked for, the intervals are those for a third of the normal's upper half.
-LEAST_Z = 0.5
-# Intervals whose probabilities are computed at once: 64 of 400 steps are 0.2 MB an array.
+FIRST_INTERVALS = 32
+# Intervals whose probabilities are computed at once: 64 of 250 steps are 0.1 MB an array.
 CHUNK = 64
 
 
@@ -160,7 +158,7 @@ def fixed_set_bound(gap, n_first, n_second, error):
     Parameters
     ----------
     gap : float
-        In [-1, 1].
+        In [-1, 1]; below 0 it counts as 0.
     n_first, n_second : int
         Sizes of the samples, at least 1.
     error : float
@@ -169,71 +167,58 @@ def fixed_set_bound(gap, n_first, n_second, error):
     Returns
     -------
     float
-        In [``gap``, 1]; never below the exact value, and about three hundredths of ``bound - gap`` above it at most
-        where both samples have a hundred rows.
+        In [``gap``, 1]; never below the exact value, and above it by some hundredths of ``bound - gap`` at most where
+        the confidence is high.
 
     References
     ----------
     Chan and Zhang (1999), "Test-based exact confidence intervals for the difference of two binomial proportions",
     Biometrics 55, section 2.
     """
-    return _fixed_set_bound(float(gap), int(n_first), int(n_second), float(error))
+    return _fixed_set_bound(max(0.0, float(gap)), int(n_first), int(n_second), float(error))
 
 
 @lru_cache(maxsize=4096)
 def _fixed_set_bound(gap, n_first, n_second, error):
-    # Hoeffding's inequality always holds: where the search starts, and never left upwards.
-    reach = float(np.sqrt((1 / n_first + 1 / n_second) * np.log(1 / error) / 2))
-    most = min(1.0, gap + reach)
-    deviation = max(1.0 - gap if most == 1.0 else reach, 1e-12)
-    low, high = _intervals(min(1.0, gap + 0.7 * reach), deviation, n_first, n_second, error)
+    # Hoeffding's inequality always holds.
+    most = min(1.0, gap + np.sqrt((1 / n_first + 1 / n_second) * np.log(1 / error) / 2))
 
-    def probability(difference, which: Any = slice(None)):
-        return _largest_probability(difference, low[which], high[which], gap, n_first, n_second)
+    def possible(difference, low, high):
+        """Which intervals of the second probability may hold one that does not rule out the difference."""
+        return _largest_probability(difference, low, high, gap, n_first, n_second) > error
 
-    if most == 1.0 and (probability(1.0 - 1e-12) > error).any():
-        return 1.0
-    found = gap
-    # The interval that is hardest to rule out gives a bound; whatever it leaves is looked at again.
-    for _ in range(len(low)):
-        left = np.flatnonzero(probability(found) > error)
-        if not len(left):
-            return min(found, most)
-        which = left[[np.argmax(probability(found, left))]]
-        below, above = found, most
-        if probability(above, which)[0] > error:
+    def first_impossible(low, high, below):
+        """The least difference that is impossible in the interval, or ``most``, to within the precision."""
+        above = most
+        if possible(above, low, high)[0]:
             return most
-        while above - below > PRECISION * deviation:
+        while above - below > PRECISION * (most - gap):
             middle = (below + above) / 2
-            below, above = (middle, above) if probability(middle, which)[0] > error else (below, middle)
-        found = above
-    return most
+            below, above = (middle, above) if possible(middle, low, high)[0] else (below, middle)
+        return above
 
-
-def _intervals(difference, deviation, n_first, n_second, error):
-    """Intervals that cover [0, 1], narrow where a difference is hardest to tell: ends ``low``, ``high``."""
-
-    def variance(q):
-        p = np.minimum(q + difference, 1.0)
-        return p * (1 - p) / n_first + q * (1 - q) / n_second
-
-    hardest = float(np.clip(0.5 - difference * n_second / (n_first + n_second), 0.0, 1.0 - difference))
-    top = max(variance(hardest), 1e-300)
-    z = max(-ndtri(error), LEAST_Z)
-
-    def width(q):
-        return z * ((1 + FREQUENCY_SLACK) * np.sqrt(top) - np.sqrt(min(variance(q), top)))
-
-    least = max(FREQUENCY_SLACK * z * np.sqrt(top), 1e-6, 1e-4 * deviation)
-    ends = [hardest]
-    while ends[-1] < 1.0 - difference:
-        ends.append(min(1.0, ends[-1] + max(width(ends[-1]), least)))
-    while ends[0] > 0.0:
-        ends.insert(0, max(0.0, ends[0] - max(width(ends[0]), least)))
-    if ends[-1] < 1.0:
-        ends.append(1.0)
-    ends = np.array(ends)
-    return ends[:-1], ends[1:]
+    # Where the variance is about the largest, one frequency alone: the bound is no lower.
+    hardest = np.clip(0.5 - gap * n_second / (n_first + n_second), 0.0, 1.0 - gap)
+    found = first_impossible(np.array([hardest]), np.array([hardest]), gap)
+    fine = FREQUENCY_SLACK * (most - gap)
+    ends = np.linspace(0.0, 1.0, FIRST_INTERVALS + 1)
+    low, high = ends[:-1], ends[1:]
+    # What is impossible stays so for larger differences. Wide intervals are cut in two; of narrow ones the hardest
+    # sets a new bound.
+    while found < most:
+        left = possible(found, low, high)
+        if not left.any():
+            return float(found)
+        low, high = low[left], high[left]
+        wide = high - low > fine
+        if wide.any():
+            middle = (low[wide] + high[wide]) / 2
+            low, high = np.r_[low[~wide], low[wide], middle], np.r_[high[~wide], middle, high[wide]]
+        else:
+            k = [int(_largest_probability(found, low, high, gap, n_first, n_second).argmax())]
+            # A little more, so that intervals as hard as this one need not be looked at one by one.
+            found = first_impossible(low[k], high[k], found) + PRECISION * (most - gap)
+    return float(most)
 
 
 def _largest_probability(difference, low, high, gap, n_first, n_second):
@@ -278,7 +263,7 @@ def _at_most(k, n, p, *, upper):
         if upper:
             value = np.where(at >= n, 1.0, value)
         else:
-            value = np.where(at <= 0, (1 - p) ** n, value)
+            value = np.where(at <= 0, np.exp(n * np.log1p(-p)), value)
     value = np.where(k < 0, 0.0, np.where(k >= n, 1.0, value))
     # p is a probability at the very end of its range.
     value = np.where(p >= 1.0, (k >= n).astype(float), value)

@@ -10,9 +10,11 @@ MEASURES = {
     "true_positive_rate_parity": "equal opportunity difference",
 }
 CLASSIFIERS = {
-    "any": "no classifier that sees only the {n} codes, deterministic or randomised,",
-    "monotone": "no classifier that accepts all of the {n} codes beyond a threshold and no others",
+    "any": "any classifier that sees only {n}, deterministic or randomised,",
+    "monotone": "any classifier that accepts all of {n} beyond a threshold and no others",
 }
+# More groups are counted in a sentence, not named.
+MOST_NAMED = 6
 # Numbers in words are rounded upwards: a bound must not shrink.
 DIGITS = 4
 
@@ -85,17 +87,30 @@ class Certificate:
     @property
     def sentence(self):
         """What is certified, in words, with the sizes of the samples and what it takes to be true."""
-        worst = self.worst
-        who = CLASSIFIERS[self.classifiers].format(n=self.n_codes)
-        within = "" if worst["label"] is None else f" of label {worst['label']}"
-        shift = "" if not self.max_shift else f", of which a share of {self.max_shift:g} may be any other rows"
+        worst, within, shift = self.worst, "", ""
+        codes = "the single code" if self.n_codes == 1 else f"the {self.n_codes} codes"
+        who = CLASSIFIERS[self.classifiers].format(n=codes)
+        if worst["label"] is not None:
+            within = f" of label {worst['label']}"
+        if self.max_shift:
+            cell = "group" if worst["label"] is None else "group and label"
+            shift = f", but for a share of {self.max_shift:g} at most of each {cell}, which may be any rows"
         return (
-            f"With {100 * self.confidence:g} % confidence {who} has a {MEASURES[self.constraints]} above "
-            f"{rounded_up(self.bound)}. The groups furthest apart are {worst['first']} and {worst['second']} of "
-            f"{worst['attribute']}{within}, {worst['n_first']:,} and {worst['n_second']:,} rows that fit did not see, "
-            f"whose codes differ by {worst['estimate']:.{DIGITS}f}. It is a statement about rows drawn independently "
-            f"from where these were drawn{shift}."
+            f"With {100 * self.confidence:.15g} % confidence the {MEASURES[self.constraints]} of {who} is at most "
+            f"{rounded_up(self.bound)}, between {self._groups()}. The highest bound is that of {worst['first']} and "
+            f"{worst['second']} of {worst['attribute']}{within}, from {worst['n_first']:,} and {worst['n_second']:,} "
+            f"held-out rows, whose codes differ by {worst['estimate']:.{DIGITS}f}. It is a statement about rows drawn "
+            f"independently from where these were drawn{shift}."
         )
+
+    def _groups(self):
+        told = []
+        for name, part in self.comparisons.groupby("attribute", sort=False):
+            groups = sorted({*part["first"], *part["second"]}, key=str)
+            named = f"{', '.join(map(str, groups[:-1]))} and {groups[-1]}"
+            shown = named if len(groups) <= MOST_NAMED else f"the {len(groups)} groups"
+            told.append(f"{shown} of {name}")
+        return ", and between ".join(told)
 
     def __str__(self):
         return self.sentence

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import column_or_1d
 
-from .._attributes import CONSTRAINTS, as_values, label_variable, resolve_pos_label
+from .._attributes import CONSTRAINTS, label_variable, resolve_pos_label
 from .._fingerprint import hash_rows
 from .._groups import AND, crossed, read_groups
 from .._parameters import check_value, is_integer, is_real
@@ -50,10 +49,13 @@ def certify(
     Parameters
     ----------
     transformer : FairLatentTransformer or Pipeline
-        Fitted, with ``n_codes``; of a pipeline the one such step, whose codes are all that later steps see.
+        Fitted, with ``n_codes``; of a pipeline the one such step, whose codes are all that later steps see. Of a search
+        its ``best_estimator_``.
     X : array-like of shape (n_samples, n_features)
         HELD-OUT rows, drawn independently from the population that decisions will be about. Rows that were in ``fit``
-        are refused; rows that helped to choose between settings must not be here either, which nothing can check.
+        are refused, as far as hashes of what reached the transformer tell them: not behind a step of a pipeline that
+        gives training rows other values than it gives the same rows later (``TargetEncoder``). Rows that helped to
+        choose between settings, and rows repeated, must not be here either, which nothing can check.
     sensitive_features : Series, DataFrame or array-like of shape (n_samples,) or (n_samples, n_attributes)
         Their attributes, also others than ``fit`` saw. Rows with a missing value do not count for that attribute.
     y : array-like of shape (n_samples,), default=None
@@ -88,8 +90,9 @@ def certify(
     TypeError
         If ``transformer`` is, or holds, no FairLatentTransformer.
     ValueError
-        If it has no ``n_codes``, more of the rows were in ``fit`` than chance explains, there are fewer rows than
-        codes, a group (within a label) has fewer than two rows, or an attribute is continuous without ``bins``.
+        If it has no ``n_codes``, more of the rows were in ``fit`` than chance explains (which repeated rows in ``fit``
+        tell: do not drop duplicates from one part only), there are fewer rows than codes, a group (within a
+        label) has fewer than two rows, or an attribute is continuous without ``bins``.
 
     See Also
     --------
@@ -114,13 +117,39 @@ def certify(
     >>> certificate.estimate < certificate.bound < 0.2
     True
     """
-    fair, before = fair_step(transformer, "certify")
+    fair, before = fair_step(getattr(transformer, "best_estimator_", transformer), "certify")
+    rows = through(before, X)
+    groups = read_groups(sensitive_features, len(X), index=getattr(X, "index", None), bins=bins)
+    for variable in fair._variables:
+        known = set(variable.categories.tolist()) if variable.kind == "groups" else set()
+        found = set(groups[variable.name].dropna()) if variable.name in groups else known
+        if found < known:
+            raise ValueError(
+                f"sensitive_features: no row of group(s) {sorted(known - found, key=str)} of {variable.name!r}, which "
+                "fit saw. What bounds the others says nothing of them: pass rows of every group."
+            )
+    return certify_step(
+        fair,
+        rows,
+        groups,
+        y,
+        constraints=constraints,
+        confidence=confidence,
+        method=method,
+        classifiers=classifiers,
+        max_shift=max_shift,
+        intersections=intersections,
+        pos_label=pos_label,
+    )
+
+
+def certify_step(fair, rows, groups, y, *, constraints=None, pos_label=None, **settings):
+    """:func:`certify` for the transformer itself and groups that were read, of which some may be missing."""
     if not hasattr(fair, "codebook_"):
         raise ValueError(
             "certify bounds what can be done with finitely many codes, and this transformer hands on numbers. Fit it "
             "with n_codes, such as FairLatentTransformer(n_codes=8)."
         )
-    rows = through(before, X)
     read, _ = fair._read_rows(rows, reset=False)
     n_seen, expected, explained = fair._fingerprint.seen(hash_rows(read))
     if not explained:
@@ -128,19 +157,14 @@ def certify(
             f"X: {n_seen:,} of its {len(read):,} rows were in fit, about {expected:,.0f} would be by chance. A "
             "certificate takes rows that training did not see. Split X before fit, and pass the other part."
         )
-    groups = read_groups(sensitive_features, len(read), index=getattr(X, "index", None), bins=bins)
     return certify_codes(
-        fair.to_codes(rows),
+        fair.codebook_.assign(fair._hand_on(fair.encoding_.encode(read))),
         groups,
         y,
         n_codes=fair.codebook_.n_codes,
         constraints=fair.constraints if constraints is None else constraints,
-        confidence=confidence,
-        method=method,
-        classifiers=classifiers,
-        max_shift=max_shift,
-        intersections=intersections,
         pos_label=fair.pos_label if pos_label is None else pos_label,
+        **settings,
     )
 
 
@@ -250,8 +274,10 @@ def certify_codes(
     settings = {"constraints": constraints, "confidence": confidence, "method": method, "classifiers": classifiers,
                 "max_shift": max_shift}  # fmt: skip
     _check_settings(**settings, intersections=intersections)
-    codes = _read_codes(codes, n_codes)
-    groups = read_groups(sensitive_features, len(codes), bins=bins)
+    index, codes = getattr(codes, "index", None), _read_codes(codes, n_codes)
+    if sensitive_features is None:
+        raise ValueError("sensitive_features=None: expected the attributes of the rows. Pass one value per row.")
+    groups = read_groups(sensitive_features, len(codes), index=None if callable(index) else index, bins=bins)
     if intersections and groups.shape[1] > 1:
         groups = groups.assign(**{AND.join(groups.columns): crossed(groups)})
     constraint = CONSTRAINTS[constraints]
@@ -260,7 +286,7 @@ def certify_codes(
     compared = []
     for name in groups:
         for label, inside in strata:
-            counts = _counts(name, groups[name].to_numpy()[inside], codes[inside], n_codes, label)
+            counts = _counts(name, groups[name].to_numpy(), codes, n_codes, label, inside)
             compared += [(name, label, *_ordered(counts, *pair)) for pair in combinations(counts, 2)]
     error = (1 - confidence) / len(compared)
     rows = []
@@ -301,9 +327,14 @@ def _check_settings(constraints, confidence, method, classifiers, max_shift, int
 
 def _read_codes(codes, n_codes):
     check_value("n_codes", n_codes, is_integer(n_codes) and n_codes >= 1, "an integer >= 1")
-    codes = column_or_1d(as_values(codes) if isinstance(codes, (list, tuple)) else codes)
+    codes = np.asarray(codes)
+    if codes.ndim != 1:
+        raise ValueError(f"codes has shape {codes.shape}: expected one code per row, of shape (n_samples,).")
     if codes.dtype.kind not in "iu":
-        raise ValueError(f"codes are of type {codes.dtype}: expected integers in [0, {n_codes}). Number the cells.")
+        raise ValueError(
+            f"codes are of type {codes.dtype}: expected integers in [0, {n_codes}). Number the cells, or convert them "
+            "with astype(int)."
+        )
     outside = (codes < 0) | (codes >= n_codes)
     if outside.any():
         raise ValueError(f"codes: {codes[outside][0]} lies outside [0, n_codes={n_codes}). Pass the right n_codes.")
@@ -323,7 +354,7 @@ def _strata(y, n_samples, constraint, pos_label):
         raise ValueError(f"constraints={constraint!r} compares groups within labels, but y=None. Pass y.")
     label, codes = label_variable(y, "auto", "y")
     if len(codes) != n_samples:
-        raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")
+        raise ValueError(f"y has {len(codes)} rows, codes and X have {n_samples}; they must have the same length.")
     if label.kind != "groups":
         raise ValueError(f"y is continuous; constraints={constraint!r} takes classes here. Cut y into classes before.")
     if constraint == "true_positive_rate_parity":
@@ -332,12 +363,12 @@ def _strata(y, n_samples, constraint, pos_label):
     return [(value, codes == code) for code, value in enumerate(label.categories.tolist())]
 
 
-def _counts(name, groups, codes, n_codes, label):
-    """How often every group has every code, by group."""
+def _counts(name, groups, codes, n_codes, label, inside):
+    """How often every group has every code among the rows ``inside``, by group."""
     within = "" if label is None else f" with label {label!r}"
     counts = {}
     for group in sorted({value for value in groups.tolist() if value is not None}, key=str):
-        counts[group] = np.bincount(codes[groups == group], minlength=n_codes)
+        counts[group] = np.bincount(codes[inside & (groups == group)], minlength=n_codes)
     small = [group for group, found in counts.items() if found.sum() < LEAST_ROWS]
     if small:
         raise ValueError(
@@ -362,6 +393,8 @@ def _ordered(counts, first, second):
 def _bounds(p, q, error, method, classifiers):
     """The estimate, and the bound by method."""
     estimate = float(total_variation(p, q) if classifiers == "any" else largest_step(p, q))
+    if len(p) == 1:  # Nobody can tell one code from itself.
+        return 0.0, {"fixed_set" if method == "best" else method: 0.0}
     sizes = int(p.sum()), int(q.sum())
     if method == "clopper_pearson":
         return estimate, {method: float(clopper_pearson_bound(p, q, error))}

@@ -8,7 +8,7 @@ from .._counterfactual import pipeline_counterfactual
 from .._encoding import as_frame, column_names, column_values, frame_like
 from .._groups import group_sizes
 from .._transformer import FairLatentTransformer
-from ..certification import certify
+from ..certification._certify import certify_step
 
 # Numbers closer than this share of their size are one number that was rounded on the way there and back.
 ROUNDING = 1e-9
@@ -45,7 +45,7 @@ def certificate_of(fair, rows, y, groups, min_group_size, notes):
         {name: groups[name].where(sizes[name] >= min_group_size, None) for name in groups}, dtype=object
     )
     try:
-        certificate = certify(fair, rows, large, y)
+        certificate = certify_step(fair, rows, large, y)
     except ValueError as error:
         notes.append(f"No certificate: {error}")
         return None
