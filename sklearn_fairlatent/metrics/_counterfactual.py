@@ -115,7 +115,7 @@ def counterfactual_scores(X, X_counterfactual, *, judges, kept=None, value=None,
     >>> from sklearn_fairlatent.metrics import counterfactual_scores
     >>> data = make_biased_latents(900, random_state=0)
     >>> A = data.sensitive_features
-    >>> fair = FairLatentTransformer(random_state=0)
+    >>> fair = FairLatentTransformer(max_epochs=5, random_state=0)
     >>> fair = fair.fit(data.data[:400], data.target[:400], sensitive_features=A[:400])
     >>> judge = LogisticRegression().fit(data.data[400:700], A["group"][400:700])
     >>> X = data.data[700:]

@@ -293,8 +293,8 @@ def fairness_frontier(
     >>> from sklearn_fairlatent import FairLatentTransformer
     >>> from sklearn_fairlatent.datasets import make_biased_latents
     >>> from sklearn_fairlatent.model_selection import fairness_frontier
-    >>> data = make_biased_latents(600, random_state=0)
-    >>> model = Pipeline([("fair", FairLatentTransformer(max_epochs=10)), ("classify", LogisticRegression())])
+    >>> data = make_biased_latents(400, random_state=0)
+    >>> model = Pipeline([("fair", FairLatentTransformer(max_epochs=8)), ("classify", LogisticRegression())])
     >>> frontier = fairness_frontier(
     ...     model, data.data, data.target, sensitive_features=data.sensitive_features,
     ...     strengths=[0.0, 2.0], cv=2, random_state=0,

@@ -67,7 +67,7 @@ class ConstrainedRefit(BaseEstimator):
     >>> disparity = fairness_scorer("demographic_parity_difference", sensitive_features=A)
     >>> search = GridSearchCV(
     ...     Pipeline([
-    ...         ("fair", FairLatentTransformer(max_epochs=10, random_state=0)),
+    ...         ("fair", FairLatentTransformer(max_epochs=6, random_state=0)),
     ...         ("classify", LogisticRegression()),
     ...     ]),
     ...     {"fair__fairness_strength": [0.0, 2.0]},
