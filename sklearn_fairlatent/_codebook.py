@@ -8,10 +8,10 @@ from sklearn.tree import DecisionTreeRegressor
 # Small cells that are merged into those of the code: rows of Adult's training part, 31,000, give 120 each.
 SMALL_CELLS = 256
 # Rows in a small cell below which its shares are noise.
-LEAST_ROWS = 20
+LEAST_ROWS = 50
 # What the commonest label of a small cell counts, next to its labels' shares: without it a code of few cells need not
 # have an edge where decisions change (docs/design_notes.md, "Certificates").
-DECISIONS = 0.15
+DECISIONS = 0.3
 
 
 class Codebook:

@@ -24,26 +24,29 @@ class Fingerprint:
     ----------
     hashes : ndarray of uint64, sorted, one of each
     n_rows : int
-    n_repeated : float
-        Rows that have an equal one among the others: as often will a row that is new.
+        Of the last fit.
+    n_repeated : int
+        Those of them that have an equal one among the others: as often will a row that is new.
+    n_total : int
+        Rows of all fits that went on from each other.
     """
 
     hashes: np.ndarray
     n_rows: int
-    n_repeated: float
+    n_repeated: int
+    n_total: int
 
     @classmethod
     def of(cls, hashed, before=None):
         """The fingerprint of rows with these hashes and, if there is one, of those ``before``."""
         hashes, counts = np.unique(hashed, return_counts=True)
-        n_rows, n_repeated = len(hashed), float(counts[counts > 1].sum())
-        if before is not None:
-            # How often rows repeat is told by one fit, as the next may have had the same rows again; of more rows, more
-            # will be met again.
-            every = np.union1d(hashes, before.hashes)
-            n_repeated = min(float(n_rows), n_repeated * len(every) / len(hashes))
-            hashes = every
-        return cls(hashes, n_rows, n_repeated)
+        n_rows, n_repeated = len(hashed), int(counts[counts > 1].sum())
+        if before is None:
+            return cls(hashes, n_rows, n_repeated, n_rows)
+        # A curve of fits on the same rows has no more of them; other rows, of which any may equal one, add theirs.
+        same = np.array_equal(hashes, before.hashes)
+        n_total = before.n_total if same else before.n_total + n_rows
+        return cls(np.union1d(hashes, before.hashes), n_rows, n_repeated, n_total)
 
     def seen(self, hashed):
         """How many of the rows were there, how many would be by chance, and whether that explains it.
@@ -58,7 +61,7 @@ class Fingerprint:
         distinct, counts = np.unique(hashed, return_counts=True)
         known = np.isin(distinct, self.hashes)
         n_seen = int(counts[known].sum())
-        share = min(1.0, (self.n_repeated + UNSEEN) / self.n_rows)
+        share = min(1.0, (self.n_repeated + UNSEEN) / self.n_rows * self.n_total / self.n_rows)
         expected = n * share
         # Equal rows are seen together or not at all.
         together = (counts[known].astype(float) ** 2).sum() / max(1, n_seen)

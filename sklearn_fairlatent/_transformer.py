@@ -435,9 +435,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
 
     def _check_codes(self, n_samples, before):
         if self.n_codes > n_samples:
-            raise ValueError(
-                f"n_codes={self.n_codes}: X has {n_samples} rows, and no cell can be empty. Lower n_codes."
-            )
+            raise ValueError(f"n_codes={self.n_codes}: X has only {n_samples} rows to make cells of. Lower n_codes.")
         if "flow_" in before and "_fingerprint" not in before:
             raise ValueError(
                 f"n_codes={self.n_codes} with warm_start=True: the last fit had n_codes=None and did not note its "

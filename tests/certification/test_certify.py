@@ -350,7 +350,7 @@ def test_words_and_plain_values(fair):
     assert text.startswith(start)
     assert "between 0 and 1 of group" in text
     sizes = A["group"][HELD_OUT].value_counts()
-    assert f"{sizes.min():,} and {sizes.max():,} rows" in text
+    assert f"{sizes.min():,} and {sizes.max():,} held-out rows" in text
     # In words the bound is rounded up, never down.
     written = float(repr(certificate).split("at most ")[1].split(",")[0])
     assert certificate.bound <= written < certificate.bound + 1e-4
