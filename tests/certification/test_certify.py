@@ -72,7 +72,7 @@ def test_no_model_on_the_codes_exceeds_it(fair, unfair, model):
         attack = model.fit(Z[:N_TRAIN], group[:N_TRAIN]).predict(Z[half[1]]) == 1
         found = demographic_parity_difference(attack, attack, sensitive_features=group[half[1]])
         assert found <= bound
-    assert found > 0.3  # on the unfair code there is something to find
+    assert found > 0.25  # on the unfair code there is something to find
 
 
 @pytest.mark.parametrize(
@@ -325,7 +325,7 @@ def test_of_a_pipeline_the_step_is_certified():
     assert certificate.bound == certify(step, pipeline[0].transform(X[HELD_OUT]), A[HELD_OUT]).bound
     decided = pipeline.predict(X[HELD_OUT])
     found = demographic_parity_difference(decided, decided, sensitive_features=A[HELD_OUT])
-    assert found <= certificate.estimate
+    assert found <= certificate.estimate + 1e-12
     with pytest.raises(ValueError, match="were in fit"):
         certify(pipeline, X[:N_TRAIN], A[:N_TRAIN])
 
