@@ -17,7 +17,7 @@ SPHINX := $(PY) -m sphinx -q -W --keep-going -E -b html
 PYTEST := -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 .NOTPARALLEL:
-.PHONY: help demo bench bench-augmentation bench-counterfactual bench-stitch bench-synthesis test test-browser test-min lint types docs docs-full clean distclean
+.PHONY: help demo bench bench-augmentation bench-certificate bench-counterfactual bench-stitch bench-synthesis test test-browser test-min lint types docs docs-full clean distclean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,9 +38,13 @@ bench: $(VENV)/.installed-bench  ## Headline on Adult, trade-off against the pee
 	$(PY) benchmarks/augmentation.py $(BENCH_ARGS)
 	$(PY) benchmarks/stitching.py $(BENCH_ARGS)
 	$(PY) benchmarks/synthesis.py $(BENCH_ARGS)
+	$(PY) benchmarks/certificate.py $(BENCH_ARGS)
 
 bench-augmentation: $(VENV)/.installed-bench  ## Partners of the other group against other ways to balance training rows
 	$(PY) benchmarks/augmentation.py $(BENCH_ARGS)
+
+bench-certificate: $(VENV)/.installed-bench  ## Bounds on known truth, attacks on them, accuracy against certificate beside a fair tree
+	$(PY) benchmarks/certificate.py $(BENCH_ARGS)
 
 bench-counterfactual: $(VENV)/.installed-bench  ## Counterfactuals against simpler moves: texts, a table, faces, known truth
 	$(PY) benchmarks/counterfactual.py $(BENCH_ARGS)

@@ -155,7 +155,10 @@ def measure_attack(name, seed, quick):
         own = {"set chosen on the rows themselves": np.isin(codes[attacked], _worst(codes[attacked], group[attacked]))}
         for attack, decided in {**attacks, **own}.items():
             found = demographic_parity_difference(decided, decided, sensitive_features=group[attacked])
-            rows.append({"resplit": k, "attack": attack, "difference": found, "certificate": certificate.bound,
+            shares = pd.Series(decided).groupby(group[attacked]).agg(["mean", "size"])
+            noise = np.sqrt((shares["mean"] * (1 - shares["mean"]) / shares["size"]).sum())
+            rows.append({"resplit": k, "attack": attack, "difference": found, "standard error": noise,
+                         "certificate": certificate.bound,
                          "estimate": certificate.estimate, "cells": fair.codebook_.n_codes})  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -286,10 +289,12 @@ def _report_attacks(table):
         others = part[~part["attack"].str.startswith("set chosen")]
         strongest = others.groupby(["seed", "resplit"])[["difference", "certificate"]].max()
         under = (strongest["difference"] <= strongest["certificate"]).sum()
+        beyond = others[others["difference"] - 1.645 * others["standard error"] > others["certificate"]]
         own = part[part["attack"].str.startswith("set chosen")]
         own_under = (own["difference"] <= own["certificate"]).sum()
         print(f"\n{name}: {under} of {len(strongest)} resplits under the certificate; the set chosen on the rows that "
-              f"it is measured on: {own_under} of {len(own)}\n")  # fmt: skip
+              f"it is measured on: {own_under} of {len(own)}; attacks above it by more than 1.645 standard errors "
+              f"of their own: {len(beyond)} of {len(others)}\n")  # fmt: skip
         print(median_table(part, "attack", ["difference", "certificate", "estimate"]).to_string())
 
 

@@ -27,7 +27,7 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"{project} {release}"
 html_theme_options = {"show_prev_next": False, "show_toc_level": 2, "secondary_sidebar_items": ["page-toc"]}
 # Nothing is below them.
-PAGES = ("install", "user_guide", "auditing", "augmentation", "stitching", "synthesis", "faces")
+PAGES = ("install", "user_guide", "auditing", "augmentation", "stitching", "synthesis", "certificates", "faces")
 PAGES += ("design_notes", "readme")
 html_sidebars = {page: [] for page in PAGES}
 html_sidebars["auto_examples/*"] = []  # code and tables need the width
@@ -58,7 +58,7 @@ autodoc_typehints = "none"  # the numpydoc sections give the types, and shapes w
 numpydoc_validation_checks = {"PR01", "PR02", "PR03"}
 # Made by functions, not by users: their attributes are what counts.
 numpydoc_validation_exclude = {
-    r"\.(LatentTruth|Leakage|SynthesisReport|CounterfactualScores|Explanation|FairnessFrontier|FairnessReport|FairnessScorer)$"
+    r"\.(Certificate|LatentTruth|Leakage|SynthesisReport|CounterfactualScores|Explanation|FairnessFrontier|FairnessReport|FairnessScorer)$"
 }
 numpydoc_show_class_members = False  # the class template lists them
 numpydoc_class_members_toctree = False

@@ -21,6 +21,9 @@ class Codebook:
     from several. These are joined to those of the code, runs of neighbours if there is a single column, so that little
     is lost of what the small cells tell of the label, and much of what they tell of the attributes.
 
+    Codes are numbered along the column, in the direction in which the first target rises; of several columns by the
+    mean of the first target.
+
     Attributes
     ----------
     representatives : ndarray of shape (n_codes, n_components)
@@ -28,8 +31,9 @@ class Codebook:
         nearest to the mean.
     """
 
-    def __init__(self, representatives, edges=None, tree=None, code_of_leaf=None):
+    def __init__(self, representatives, edges=None, rises=True, tree=None, code_of_leaf=None):
         self.representatives = representatives
+        self._rises = rises
         self._edges: Any = edges
         self._tree: Any = tree
         self._code_of_leaf: Any = code_of_leaf
@@ -89,7 +93,8 @@ class Codebook:
         places = _sums(small, Z) / counts[:, None]
         middles = _sums(code, places * counts[:, None]) / np.bincount(code, counts)[:, None]
         if tree is None:
-            return cls(middles, edges=edges[np.flatnonzero(np.diff(code))])
+            rises = bool(counts @ (told[:, 0] * _centred(places, counts)[:, 0]) >= 0)
+            return cls(middles if rises else middles[::-1], edges=edges[np.flatnonzero(np.diff(code))], rises=rises)
         code_of_leaf = np.zeros(tree.tree_.node_count, dtype=np.int64)
         code_of_leaf[leaves] = code
         inside = code_of_leaf[tree.apply(middles)] == np.arange(len(middles))
@@ -111,7 +116,8 @@ class Codebook:
             In [0, n_codes).
         """
         if self._tree is None:
-            return np.searchsorted(self._edges, Z[:, 0], side="right")
+            place = np.searchsorted(self._edges, Z[:, 0], side="right")
+            return place if self._rises else len(self._edges) - place
         return self._code_of_leaf[self._tree.apply(Z)]
 
 

@@ -674,8 +674,8 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         Returns
         -------
         codes : ndarray of int of shape (n_samples,)
-            In [0, ``codebook_.n_codes``). Of a single handed-on column they ascend with it, of several with the mean
-            label (the share of the last class).
+            In [0, ``codebook_.n_codes``). Of a single handed-on column they follow it, in the direction in which the
+            mean label (the share of the last class) rises; of several they ascend with that mean.
         """
         check_is_fitted(self)
         if not hasattr(self, "codebook_"):
