@@ -18,6 +18,7 @@ from ._attributes import CONSTRAINTS
 from ._codec import TabularCodec
 from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
 from ._groups import crossed, group_sizes, is_continuous, read_groups, with_intersection
+from ._parameters import MOST_CODES
 from ._tables import InputError, check_output, labels_of, pick_columns, read_embeddings, read_table, whole_numbers
 from ._transformer import FairLatentTransformer
 from .inspection import fairness_report
@@ -74,6 +75,7 @@ def make_parser():
     add("--strength", metavar="NUMBER", type=_number("from 0 to 1000", lambda value: 0 <= value <= 1000), default=1.0,
         help="weight of the penalty (default 1)")  # fmt: skip
     add("--constraints", choices=list(CONSTRAINTS), default="demographic_parity", help="what is to be equal")
+    add("--codes", metavar="N", type=_codes, help=f"hand on N codes (2 to {MOST_CODES}), and certify them on the page")
     add("--test-size", metavar="SHARE", type=_number("between 0 and 1", lambda value: 0 < value < 1), default=0.3,
         help="share of the rows that is held out (default 0.3)")  # fmt: skip
     add("--rows", metavar="N", type=_count, default=3, help="real rows shown with their counterfactuals (default 3)")
@@ -127,6 +129,12 @@ def _jobs(text):
 def _count(text):
     if not text.isascii() or not text.isdigit() or int(text) > np.iinfo(np.int32).max:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 0 or more")
+    return int(text)
+
+
+def _codes(text):
+    if not text.isascii() or not text.isdigit() or not 2 <= int(text) <= MOST_CODES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 2 to {MOST_CODES}")
     return int(text)
 
 
@@ -336,6 +344,7 @@ def pipelines(X, A, pos_label, args):
         constraints=args.constraints,
         fairness_strength=args.strength,
         encoder=encoder if table else None,
+        n_codes=args.codes,
         pos_label=pos_label if CONSTRAINTS[args.constraints] == "true_positive_rate_parity" else None,
         continuous_features=[name for name, _ in args.bins] or None,
         random_state=args.seed,

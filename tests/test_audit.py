@@ -138,7 +138,11 @@ def test_embeddings_with_labels(folder):
 
 def test_options_reach_the_transformer(folder):
     options = ["--strength", "0.5", "--constraints", "true_positive_rate_parity", "--rows", "1", "--seed", "3"]
-    numbers = run_report("people.csv", *BASE, *options)
+    numbers = run_report("people.csv", *BASE, *options, "--codes", "4")
+    certificate = numbers["latent"]["certificate"]
+    assert certificate["constraints"] == "true_positive_rate_parity"
+    assert certificate["n_codes"] <= 4
+    assert certificate["sentence"] in numbers["summary"]
     assert numbers["latent"]["fairness_strength"] == 0.5
     assert numbers["latent"]["constraints"] == "true_positive_rate_parity"
     assert numbers["about"]["random_state"] == 3
@@ -410,6 +414,7 @@ def test_outputs_are_checked_before_the_work(refuse, folder, monkeypatch):
         (["--test-size", "1"], "'1' is not a number between 0 and 1"),
         (["--test-size", "most"], "'most' is not a number between 0 and 1"),
         (["--strength", "1e300"], "'1e300' is not a number from 0 to 1000"),
+        (["--codes", "1"], "'1' is not a whole number from 2 to 512"),
         (["--jobs", "0"], "'0' is not a number of jobs"),
         (["--seed", "-1"], "'-1' is not a whole number of 0 or more"),
         (["--rows", "2.5"], "'2.5' is not a whole number of 0 or more"),
