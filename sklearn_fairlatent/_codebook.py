@@ -7,8 +7,10 @@ from sklearn.tree import DecisionTreeRegressor
 
 # Small cells that are merged into those of the code: rows of Adult's training part, 31,000, give 120 each.
 SMALL_CELLS = 256
-# Rows in a small cell below which its shares are noise.
+# Rows in a small cell below which its shares are noise; fewer where there are not so many small cells for each code.
 LEAST_ROWS = 50
+FEWEST_ROWS = 5
+CHOICE = 8
 # What the commonest label of a small cell counts, next to its labels' shares: without it a code of few cells need not
 # have an edge where decisions change (docs/design_notes.md, "Certificates").
 DECISIONS = 0.3
@@ -19,7 +21,7 @@ class Codebook:
 
     Rows are first sorted into many small cells: quantiles of a single column, leaves of a tree that predicts the label
     from several. These are joined to those of the code, runs of neighbours if there is a single column, so that little
-    is lost of what the small cells tell of the label, and much of what they tell of the attributes.
+    is lost of what the small cells tell of the label, and what they tell of the attributes cancels.
 
     Codes are numbered along the column, in the direction in which the first target rises; of several columns by the
     mean of the first target.
@@ -67,36 +69,31 @@ class Codebook:
         """
         scale = targets.std(axis=0)
         standardised = (targets - targets.mean(axis=0)) / np.where(scale > 0, scale, 1.0)
-        n_small = max(n_codes, min(SMALL_CELLS, len(Z) // LEAST_ROWS))
+        # Of few rows the small cells are smaller, so that there is something to choose from.
+        least = max(FEWEST_ROWS, min(LEAST_ROWS, len(Z) // (CHOICE * n_codes)))
+        n_small = max(n_codes, min(SMALL_CELLS, len(Z) // least))
         tree: Any = None
         edges: Any = None
         if Z.shape[1] == 1:
             edges = _quantile_edges(Z[:, 0], n_small)
             small = np.searchsorted(edges, Z[:, 0], side="right")
         else:
-            least = LEAST_ROWS if n_small > n_codes else 1
             tree = DecisionTreeRegressor(max_leaf_nodes=n_small, min_samples_leaf=least, random_state=seed)
             small = tree.fit(Z, standardised).apply(Z)
         leaves, small = np.unique(small, return_inverse=True)
         counts = np.bincount(small).astype(np.float64)
-        told = _centred(_sums(small, standardised) / counts[:, None], counts)
-        if are_classes:
-            shares = _sums(small, targets) / counts[:, None]
-            decisions = _centred(np.eye(targets.shape[1])[shares.argmax(axis=1)], counts)
-            spread = (counts @ decisions**2).sum() or 1.0
-            told = np.column_stack([told, decisions * np.sqrt(DECISIONS * (counts @ told**2).sum() / spread)])
-        told /= np.sqrt((counts @ told**2).sum()) or 1.0
+        told = _told(small, counts, standardised, targets if are_classes else None)
         join = _runs if tree is None else _joined
         code = join(counts, told, strength * _sums(small, gaps), min(n_codes, len(counts)))
-        if tree is not None:
-            code = _by_first(code, counts, told)
         places = _sums(small, Z) / counts[:, None]
-        middles = _sums(code, places * counts[:, None]) / np.bincount(code, counts)[:, None]
         if tree is None:
             rises = bool(counts @ (told[:, 0] * _centred(places, counts)[:, 0]) >= 0)
+            middles = _sums(code, places * counts[:, None]) / np.bincount(code, counts)[:, None]
             return cls(middles if rises else middles[::-1], edges=edges[np.flatnonzero(np.diff(code))], rises=rises)
+        code = _by_first(code, counts, told)
         code_of_leaf = np.zeros(tree.tree_.node_count, dtype=np.int64)
         code_of_leaf[leaves] = code
+        middles = _sums(code, places * counts[:, None]) / np.bincount(code, counts)[:, None]
         inside = code_of_leaf[tree.apply(middles)] == np.arange(len(middles))
         for k in np.flatnonzero(~inside):
             own = np.flatnonzero(code == k)
@@ -121,11 +118,11 @@ class Codebook:
         return self._code_of_leaf[self._tree.apply(Z)]
 
 
-def group_gaps(members, strata):
+def group_gaps(members, strata, weights):
     """Of every row, its share of the differences between groups' frequencies, whose sum over a cell is that there.
 
-    1 over the size of the one group, minus 1 over that of the other, 0 in neither; all over the number of columns, so
-    that comparisons and strata together count as one.
+    1 over the size of the one group, minus 1 over that of the other, 0 in neither; all weighted so that comparisons and
+    strata together count as one.
 
     Parameters
     ----------
@@ -133,14 +130,27 @@ def group_gaps(members, strata):
         0 or 1; NaN where missing.
     strata : ndarray of int of shape (n,)
         Rows are compared inside; -1 where not at all.
+    weights : ndarray of shape (n_comparisons,)
     """
-    columns = []
+    columns, total = [np.zeros((len(members), 0))], 0.0
     for stratum in np.unique(strata[strata >= 0]):
-        for member in members.T:
+        for member, weight in zip(members.T, weights, strict=True):
             inside, outside = ((strata == stratum) & (member == value) for value in (1, 0))
             if inside.any() and outside.any():
-                columns.append(inside / inside.sum() - outside / outside.sum())
-    return np.column_stack(columns) / len(columns) if columns else np.zeros((len(members), 0))
+                columns.append(weight * (inside / inside.sum() - outside / outside.sum())[:, None])
+                total += weight
+    return np.column_stack(columns) / (total or 1.0)
+
+
+def _told(small, counts, standardised, classes):
+    """What every small cell tells: the means of the targets, and which class is commonest; total variance 1."""
+    told = _centred(_sums(small, standardised) / counts[:, None], counts)
+    if classes is not None:
+        shares = _sums(small, classes)
+        decisions = _centred(np.eye(classes.shape[1])[shares.argmax(axis=1)], counts)
+        spread = (counts @ decisions**2).sum() or 1.0
+        told = np.column_stack([told, decisions * np.sqrt(DECISIONS * (counts @ told**2).sum() / spread)])
+    return told / (np.sqrt((counts @ told**2).sum()) or 1.0)
 
 
 def _quantile_edges(z, n_cells):
@@ -162,9 +172,8 @@ def _centred(means, counts):
     return means - np.average(means, axis=0, weights=counts)
 
 
-# What is told by cells with ``told`` of unit variance, all small ones together, is the variance between them; what they
-# tell of the groups is the total variation. Both are sums over cells, and a code is best where told - strength * shown
-# is highest.
+# What a code tells is the variance of ``told`` between its cells, in [0, 1]; what it shows is half the sum of the
+# absolute ``gaps`` of its cells. Both are sums over cells, and the code of the highest difference is sought.
 
 
 def _runs(counts, told, gaps, n_codes):

@@ -8,7 +8,7 @@ import pandas as pd
 from ._encoding import MappedColumns, as_frame, column_names, column_values
 from ._latent import row_chunks
 
-# More rows than chance explains, by so many standard deviations, took part in the fit.
+# Rows seen beyond what chance explains, by more than so many standard deviations, were in the fit.
 DEVIATIONS = 5.0
 # Equal rows that a fit may have had by chance though it had none ("rule of three": Hanley and Lippman-Hand 1983).
 UNSEEN = 3
@@ -49,13 +49,13 @@ class Fingerprint:
         return cls(np.union1d(hashes, before.hashes), n_rows, n_repeated, n_total)
 
     def seen(self, hashed):
-        """How many of the rows were there, how many would be by chance, and whether that explains it.
+        """How many of the rows were there, and how many chance explains at most.
 
         Returns
         -------
         n_seen : int
-        expected : float
-        explained : bool
+        most : float
+            More than that were in the fit.
         """
         n = len(hashed)
         distinct, counts = np.unique(hashed, return_counts=True)
@@ -66,7 +66,7 @@ class Fingerprint:
         # Equal rows are seen together or not at all.
         together = (counts[known].astype(float) ** 2).sum() / max(1, n_seen)
         variance = expected * (1 - share) * max(1.0, together) * (1 + n / self.n_rows)
-        return n_seen, expected, bool(n_seen <= expected + DEVIATIONS * np.sqrt(variance))
+        return n_seen, float(expected + DEVIATIONS * np.sqrt(variance))
 
 
 def hash_rows(X):

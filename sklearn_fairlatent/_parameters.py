@@ -20,7 +20,7 @@ SCHEDULED = {
     "iterator_train",
     "iterator_valid",
 }
-# More codes than this cannot be bounded from any table of people, and take minutes to choose.
+# Samples of n rows from equal groups seem about sqrt(k / n) apart in k codes: with more, few tables show anything.
 MOST_CODES = 512
 
 

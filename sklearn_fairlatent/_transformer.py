@@ -166,9 +166,9 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         gives each row the representative of its cell. What any model can do with finitely many codes can be bounded,
         see :func:`~sklearn_fairlatent.certification.certify`. The cells are learned from the rows of ``fit``, so as to
         lose little of what they tell of the label, and, the higher ``fairness_strength``, to differ little in
-        frequency between groups. Everything else stays: the bijection and the counterfactuals do not know of cells.
-        The estimator then keeps a 64-bit hash of every row of ``fit``, which lets who has the fitted object and a
-        row tell whether the row took part.
+        frequency between groups; with fewer than some 50 rows a code there is little to choose. Everything else stays:
+        the bijection and the counterfactuals do not know of cells. The fitted estimator keeps a 64-bit hash of every
+        row of ``fit``: whoever has it and a row can tell whether that row took part.
 
     Attributes
     ----------
@@ -536,7 +536,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         Z = self._hand_on(E[rows], np.float64)
         # The last class first, whose mean gives the order of the codes where it is the second of two.
         targets = Z if target is None else target.design(label[rows])[:, ::-1]
-        gaps = group_gaps(codes.members[rows], codes.strata[rows])
+        gaps = group_gaps(codes.members[rows], codes.strata[rows], task.comparison_weights)
         self.codebook_ = Codebook.fit(
             Z,
             targets,
@@ -675,7 +675,13 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         -------
         codes : ndarray of int of shape (n_samples,)
             In [0, ``codebook_.n_codes``). Of a single handed-on column they follow it, in the direction in which the
-            mean label (the share of the last class) rises; of several they ascend with that mean.
+            mean label (the share of the last class) rises; of several they ascend with that mean, without a label with
+            the first column.
+
+        Raises
+        ------
+        ValueError
+            If ``n_codes`` was set after ``fit``.
         """
         check_is_fitted(self)
         if not hasattr(self, "codebook_"):

@@ -1,5 +1,6 @@
 """Certificate: a bound, what it is of, and in words."""
 
+import math
 from dataclasses import dataclass
 
 import pandas as pd
@@ -15,7 +16,6 @@ CLASSIFIERS = {
 }
 # More groups are counted in a sentence, not named.
 MOST_NAMED = 6
-# Numbers in words are rounded upwards: a bound must not shrink.
 DIGITS = 4
 
 
@@ -28,24 +28,31 @@ class Certificate:
     bound : float
         In [0, 1]: the largest of the bounds of ``comparisons``, which hold together.
     estimate : float
-        In [0, 1]: the largest of their estimates, the total variation distance between the groups' frequencies of codes
-        in these rows. With many codes and few rows it is too high: even equal groups differ in samples.
-    worst_set : tuple of int
-        Codes that the first group of the worst comparison (that with the highest bound) has more often than the second:
-        the classifier that accepts these, and no others, has the largest difference in these rows.
+        In [0, 1]: the largest of their estimates, the total variation distance between two groups' frequencies of codes
+        in these rows (of "monotone" classifiers the Kolmogorov-Smirnov distance). With many codes and few rows it is
+        too high: even equal groups differ in samples.
     worst : Series
-        The worst comparison, a row of ``comparisons``.
+        The comparison with the highest bound, a row of ``comparisons``.
+    worst_set : tuple of int
+        Of that comparison, the codes that a classifier accepts, and no others, which has the largest difference between
+        these two groups in these rows.
+    by_attribute : Series
+        The highest bound of every attribute; they hold together.
+    sentence : str
+        All of it in words, with the groups, the sizes of the samples and what is taken to be true; also ``str()``.
     comparisons : DataFrame of shape (n_comparisons, 10)
         A row for every two groups of an attribute, within every label that the constraint compares: "attribute",
-        "label" (None for demographic parity), "first", "second", "n_first", "n_second", "estimate", "bound", "method"
-        and "worst_set".
-    constraints : str
-        In fairlearn's words.
+        "label" (None for demographic parity), "first" (the smaller group), "second", "n_first", "n_second", "estimate",
+        "bound", "method" and "worst_set".
+    constraints : {"demographic_parity", "equalized_odds", "true_positive_rate_parity"}
     confidence : float
-        In (0, 1): the probability, over draws of the rows, that all bounds hold.
+        In (0, 1): the least probability, over draws of the rows, that all bounds hold.
     classifiers : {"any", "monotone"}
+        Which classifiers the bounds are of.
     n_codes : int
+        Number of codes that there can be.
     max_shift : float
+        In [0, 1): the share of each group that the bounds leave to rows from anywhere.
 
     Examples
     --------
@@ -65,24 +72,33 @@ class Certificate:
 
     @property
     def worst(self):
+        """The comparison with the highest bound."""
         return self.comparisons.loc[self.comparisons["bound"].idxmax()]
 
     @property
     def bound(self):
+        """The highest bound."""
         return float(self.worst["bound"])
 
     @property
     def estimate(self):
+        """The highest estimate."""
         return float(self.comparisons["estimate"].max())
 
     @property
     def worst_set(self):
+        """The codes that the worst classifier accepts."""
         return self.worst["worst_set"]
 
     @property
     def by_attribute(self):
-        """The bound of every attribute, a Series; they hold together."""
+        """The highest bound of every attribute."""
         return self.comparisons.groupby("attribute", sort=False)["bound"].max()
+
+    @property
+    def headline(self):
+        """What is at most how much, in a few words."""
+        return f"{MEASURES[self.constraints]} at most {rounded_up(self.bound)}"
 
     @property
     def sentence(self):
@@ -121,7 +137,7 @@ class Certificate:
             for name, bound in (self.by_attribute.items() if self.comparisons["attribute"].nunique() > 1 else ())
         ]
         head = (
-            f"Certificate({MEASURES[self.constraints]} at most {rounded_up(self.bound)}, estimate {self.estimate:.4f}, "
+            f"Certificate({self.headline}, estimate {self.estimate:.4f}, "
             f"confidence {self.confidence:g}, {self.n_codes} codes, {self.worst['method']})"
         )
         return "\n".join([head, *lines])
@@ -141,12 +157,13 @@ class Certificate:
             "classifiers": self.classifiers,
             "n_codes": self.n_codes,
             "max_shift": self.max_shift,
+            "headline": self.headline,
             "sentence": self.sentence,
             "comparisons": self.comparisons.to_dict("records"),
         }
 
 
 def rounded_up(value):
-    """A probability as text, rounded upwards."""
+    """A probability as text, rounded upwards, but for what is rounding of floating point: .05 is not .0501."""
     unit = 10**DIGITS
-    return f"{min(1.0, -(-round(value * unit, 6) // 1) / unit):.{DIGITS}f}"
+    return f"{min(1.0, math.ceil(value * unit - 1e-6) / unit):.{DIGITS}f}"

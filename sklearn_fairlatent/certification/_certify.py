@@ -1,28 +1,17 @@
 """certify and certify_codes: held-out rows, groups and labels to counts of codes, counts to a Certificate."""
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from .._attributes import CONSTRAINTS, label_variable, resolve_pos_label
+from .._attributes import CONSTRAINTS
 from .._fingerprint import hash_rows
 from .._groups import AND, crossed, read_groups
-from .._parameters import check_value, is_integer, is_real
+from .._parameters import check_value, is_real
 from .._pipelines import fair_step, through
-from ._bounds import clopper_pearson_bound, dkw_bound, fixed_set_bound, l1_bound, largest_step, total_variation
 from ._certificate import Certificate
-
-METHODS = {
-    "any": ("best", "fixed_set", "clopper_pearson", "l1"),
-    "monotone": ("best", "fixed_set", "dkw"),
-}
-# "best" gives nine tenths of the error probability to the bound that is the lower one nearly always, so that it loses
-# little, and one tenth to the one that can be lower: where all cells but one are rare.
-SHARES = {"fixed_set": 0.9, "clopper_pearson": 0.1}
-# Rows of a group below which it has no frequencies to speak of.
-LEAST_ROWS = 2
+from ._comparing import METHODS, bounds_of, counts_of, ordered, read_codes, strata_of, worst_set_of
 
 
 def certify(
@@ -40,7 +29,7 @@ def certify(
     bins=None,
     pos_label=None,
 ):
-    """Bound what any classifier on the codes of a FairLatentTransformer can make of an attribute.
+    """Bound the disparity of any classifier that sees only the codes of a FairLatentTransformer.
 
     A classifier that sees one of k codes is a choice of codes, so that the difference of its selection rates between
     two groups is at most the total variation distance between the groups' frequencies of codes [1]_. That distance is
@@ -54,8 +43,9 @@ def certify(
     X : array-like of shape (n_samples, n_features)
         HELD-OUT rows, drawn independently from the population that decisions will be about. Rows that were in ``fit``
         are refused, as far as hashes of what reached the transformer tell them: not behind a step of a pipeline that
-        gives training rows other values than it gives the same rows later (``TargetEncoder``). Rows that helped to
-        choose between settings, and rows repeated, must not be here either, which nothing can check.
+        gives training rows other values than it gives the same rows later (``TargetEncoder``), and some dozens may
+        pass: it finds a wrong split, not every single row. Rows that helped to choose between settings, and rows
+        repeated, must not be here either, which nothing can check.
     sensitive_features : Series, DataFrame or array-like of shape (n_samples,) or (n_samples, n_attributes)
         Their attributes, also others than ``fit`` saw. Rows with a missing value do not count for that attribute.
     y : array-like of shape (n_samples,), default=None
@@ -65,7 +55,7 @@ def certify(
         within each label, or in those within ``pos_label``. "equal_opportunity" is an alias of the last. None: the
         transformer's own.
     confidence : float, default=0.95
-        In (0, 1). Of all draws of held-out rows, in this share at least all bounds hold.
+        In (0, 1). Over draws of held-out rows, all bounds hold together with at least this probability.
     method : {"best", "fixed_set", "clopper_pearson", "l1", "dkw"}, default="best"
         See :func:`certify_codes`.
     classifiers : {"any", "monotone"}, default="any"
@@ -88,11 +78,15 @@ def certify(
     Raises
     ------
     TypeError
-        If ``transformer`` is, or holds, no FairLatentTransformer.
+        If ``transformer`` is no FairLatentTransformer, nor a Pipeline with one. Of anything else pass the fitted
+        transformer itself, and the rows that reach it.
+    NotFittedError
+        If it is not fitted.
     ValueError
-        If it has no ``n_codes``, more of the rows were in ``fit`` than chance explains (which repeated rows in ``fit``
-        tell: do not drop duplicates from one part only), there are fewer rows than codes, a group (within a
-        label) has fewer than two rows, or an attribute is continuous without ``bins``.
+        If a setting is not known, ``y`` is needed and missing or has no classes, the favourable label is not told, the
+        transformer has no ``n_codes``, there are fewer rows than codes, no row of a group that fit saw, a group with
+        fewer than two rows (within a label), or a continuous attribute without ``bins``; or if more of the rows were
+        in ``fit`` than chance explains, which repeated rows in ``fit`` tell: do not drop duplicates from one part only.
 
     See Also
     --------
@@ -118,8 +112,11 @@ def certify(
     True
     """
     fair, before = fair_step(getattr(transformer, "best_estimator_", transformer), "certify")
+    if sensitive_features is None:
+        raise ValueError("sensitive_features=None: expected the attributes of the rows. Pass one value per row.")
     rows = through(before, X)
-    groups = read_groups(sensitive_features, len(X), index=getattr(X, "index", None), bins=bins)
+    fair._read_rows(rows, reset=False)  # checks X before its attributes are compared with it
+    groups = read_groups(sensitive_features, len(rows), index=_index(X), bins=bins)
     for variable in fair._variables:
         known = set(variable.categories.tolist()) if variable.kind == "groups" else set()
         found = set(groups[variable.name].dropna()) if variable.name in groups else known
@@ -151,14 +148,14 @@ def certify_step(fair, rows, groups, y, *, constraints=None, pos_label=None, **s
             "with n_codes, such as FairLatentTransformer(n_codes=8)."
         )
     read, _ = fair._read_rows(rows, reset=False)
-    n_seen, expected, explained = fair._fingerprint.seen(hash_rows(read))
-    if not explained:
+    n_seen, most = fair._fingerprint.seen(hash_rows(read))
+    if n_seen > most:
         raise ValueError(
-            f"X: {n_seen:,} of its {len(read):,} rows were in fit, about {expected:,.0f} would be by chance. A "
-            "certificate takes rows that training did not see. Split X before fit, and pass the other part."
+            f"X: {n_seen:,} of its {len(read):,} rows were in fit; chance explains {most:,.0f} at most. A certificate "
+            "takes rows that training did not see. Split X before fit, and pass the other part."
         )
     return certify_codes(
-        fair.codebook_.assign(fair._hand_on(fair.encoding_.encode(read))),
+        fair.to_codes(rows),
         groups,
         y,
         n_codes=fair.codebook_.n_codes,
@@ -183,13 +180,14 @@ def certify_codes(
     bins=None,
     pos_label=None,
 ):
-    r"""Bound what any classifier on finitely many codes, made by whatever, can make of an attribute.
+    r"""Bound the disparity of any classifier that sees only a finite code, whatever made it.
 
     Parameters
     ----------
     codes : array-like of int of shape (n_samples,)
-        In [0, n_codes), of held-out rows: the rule that gives them must not depend on these rows. The leaves of a
-        tree, the bins of a discretizer, the clusters of k-means.
+        In [0, n_codes), of held-out rows: the rule that gives them must not depend on these rows. The bins of a
+        discretizer, the clusters of k-means, the leaves of a tree (``apply`` gives numbers of nodes, of which there
+        are ``tree_.node_count``).
     sensitive_features, y
         As in :func:`certify`.
     n_codes : int
@@ -209,8 +207,8 @@ def certify_codes(
     max_shift : float, default=0.0
         In [0, 1). In deployment, of each group (within each label, where these are compared) at least a share of
         ``1 - max_shift`` is drawn as the rows here are, and the rest may be anything:
-        the bound b becomes ``(1 - max_shift) b + max_shift``. How many rows each group has needs no such allowance: no
-        bound depends on it, nor, within labels, on how many of a group have which label.
+        the bound b becomes ``(1 - max_shift) b + max_shift``. How large each group is in deployment needs no such
+        allowance, nor, where labels are compared, how many of a group have which label.
     intersections, bins, pos_label
         As in :func:`certify`.
 
@@ -237,14 +235,15 @@ def certify_codes(
     difference, is ruled out. No union over sets or codes is needed, and no number of codes enters. The test maximises
     over the unknown level of both probabilities; it is exact up to rounding upwards by some hundredths of its margin.
 
-    *clopper_pearson*. Exact intervals [2]_ for 2 k frequencies, each with the error probability over 2 k; the distance
-    is the sum of positive differences.
+    *clopper_pearson*. Exact intervals [2]_ for 2 k frequencies, each with the error probability over 2 k; the least of
+    three forms of the distance, ``sum((p - q)+)``, ``sum((q - p)+)`` and ``1 - sum(min(p, q))``, at their ends.
 
     *l1*. With probability ``1 - e`` the frequencies of n rows are off by at most ``sqrt(2 log((2^k - 2) / e) / n)`` in
     the sum of absolute differences [3]_; half of this for each group is added to the estimate.
 
     *dkw*. With probability ``1 - e`` the distribution function of n rows is off by at most ``sqrt(log(2 / e) / (2 n))``
-    everywhere [4]_.
+    everywhere [4]_. For both, e is half of the error
+    probability, and the two groups' deviations are added.
 
     All assume that the rows of a group are drawn independently from one distribution, the one of deployment. Of
     several comparisons (groups, labels, attributes) each gets an equal share of the error probability, so that all
@@ -274,39 +273,45 @@ def certify_codes(
     settings = {"constraints": constraints, "confidence": confidence, "method": method, "classifiers": classifiers,
                 "max_shift": max_shift}  # fmt: skip
     _check_settings(**settings, intersections=intersections)
-    index, codes = getattr(codes, "index", None), _read_codes(codes, n_codes)
+    index, codes = _index(codes), read_codes(codes, n_codes)
     if sensitive_features is None:
         raise ValueError("sensitive_features=None: expected the attributes of the rows. Pass one value per row.")
-    groups = read_groups(sensitive_features, len(codes), index=None if callable(index) else index, bins=bins)
+    groups = read_groups(sensitive_features, len(codes), index=index, bins=bins)
     if intersections and groups.shape[1] > 1:
         groups = groups.assign(**{AND.join(groups.columns): crossed(groups)})
     constraint = CONSTRAINTS[constraints]
-    strata = _strata(y, len(codes), constraint, pos_label)
+    strata = strata_of(y, len(codes), constraint, pos_label)
 
     compared = []
     for name in groups:
         for label, inside in strata:
-            counts = _counts(name, groups[name].to_numpy(), codes, n_codes, label, inside)
-            compared += [(name, label, *_ordered(counts, *pair)) for pair in combinations(counts, 2)]
+            counts = counts_of(name, groups[name].to_numpy(), codes, n_codes, label, inside)
+            compared += [(name, label, *ordered(counts, *pair)) for pair in combinations(counts, 2)]
     error = (1 - confidence) / len(compared)
     rows = []
     for name, label, first, second, p, q in compared:
-        estimate, bounds = _bounds(p, q, error, method, classifiers)
+        estimate, bounds = bounds_of(p, q, error, method, classifiers)
         used = min(bounds, key=lambda key: bounds[key])
         rows.append({
             "attribute": name, "label": label, "first": first, "second": second,
             "n_first": int(p.sum()), "n_second": int(q.sum()), "estimate": estimate,
             "bound": float(min(1.0, (1 - max_shift) * bounds[used] + max_shift)), "method": used,
-            "worst_set": _worst_set(p, q, classifiers),
+            "worst_set": worst_set_of(p, q, classifiers),
         })  # fmt: skip
     return Certificate(
-        pd.DataFrame(rows).astype({"label": object, "first": object, "second": object}),
-        constraint,
-        float(confidence),
-        classifiers,
-        int(n_codes),
-        float(max_shift),
+        comparisons=pd.DataFrame(rows).astype({"label": object, "first": object, "second": object}),
+        constraints=constraint,
+        confidence=float(confidence),
+        classifiers=classifiers,
+        n_codes=int(n_codes),
+        max_shift=float(max_shift),
     )
+
+
+def _index(rows):
+    """The index of a frame or Series; a list has a method of that name."""
+    index = getattr(rows, "index", None)
+    return None if callable(index) else index
 
 
 def _check_settings(constraints, confidence, method, classifiers, max_shift, intersections):
@@ -323,98 +328,3 @@ def _check_settings(constraints, confidence, method, classifiers, max_shift, int
     if method == "dkw":
         expected += "; the bound on distribution functions holds for thresholds only: pass classifiers='monotone'"
     check_value("method", method, isinstance(method, str) and method in METHODS[classifiers], expected)
-
-
-def _read_codes(codes, n_codes):
-    check_value("n_codes", n_codes, is_integer(n_codes) and n_codes >= 1, "an integer >= 1")
-    codes = np.asarray(codes)
-    if codes.ndim != 1:
-        raise ValueError(f"codes has shape {codes.shape}: expected one code per row, of shape (n_samples,).")
-    if codes.dtype.kind not in "iu":
-        raise ValueError(
-            f"codes are of type {codes.dtype}: expected integers in [0, {n_codes}). Number the cells, or convert them "
-            "with astype(int)."
-        )
-    outside = (codes < 0) | (codes >= n_codes)
-    if outside.any():
-        raise ValueError(f"codes: {codes[outside][0]} lies outside [0, n_codes={n_codes}). Pass the right n_codes.")
-    if n_codes > len(codes):
-        raise ValueError(
-            f"n_codes={n_codes} with {len(codes)} rows: fewer rows than codes tell nothing of their frequencies. Pass "
-            "more rows, or fit with fewer codes."
-        )
-    return codes.astype(np.int64)
-
-
-def _strata(y, n_samples, constraint, pos_label):
-    """Pairs of a label and which rows have it; None and all rows where labels do not matter."""
-    if constraint == "demographic_parity":
-        return [(None, np.ones(n_samples, dtype=bool))]
-    if y is None:
-        raise ValueError(f"constraints={constraint!r} compares groups within labels, but y=None. Pass y.")
-    label, codes = label_variable(y, "auto", "y")
-    if len(codes) != n_samples:
-        raise ValueError(f"y has {len(codes)} rows, codes and X have {n_samples}; they must have the same length.")
-    if label.kind != "groups":
-        raise ValueError(f"y is continuous; constraints={constraint!r} takes classes here. Cut y into classes before.")
-    if constraint == "true_positive_rate_parity":
-        favourable: Any = resolve_pos_label(label, pos_label)
-        return [(favourable, codes == label.encode([favourable])[0])]
-    return [(value, codes == code) for code, value in enumerate(label.categories.tolist())]
-
-
-def _counts(name, groups, codes, n_codes, label, inside):
-    """How often every group has every code among the rows ``inside``, by group."""
-    within = "" if label is None else f" with label {label!r}"
-    counts = {}
-    for group in sorted({value for value in groups.tolist() if value is not None}, key=str):
-        counts[group] = np.bincount(codes[inside & (groups == group)], minlength=n_codes)
-    small = [group for group, found in counts.items() if found.sum() < LEAST_ROWS]
-    if small:
-        raise ValueError(
-            f"sensitive_features: group(s) {small} of {name!r} have fewer than {LEAST_ROWS} rows{within}, which bound "
-            "nothing. Pass more rows, merge these groups with others, or leave them out."
-        )
-    if len(counts) < 2:
-        raise ValueError(
-            f"sensitive_features: {name!r} has {len(counts)} group(s){within}; a difference needs two. Pass rows of "
-            "another group, or leave the attribute out."
-        )
-    return counts
-
-
-def _ordered(counts, first, second):
-    """Both groups, the smaller first, and their counts: cutting the larger one's into steps costs the test less."""
-    if counts[second].sum() < counts[first].sum():
-        first, second = second, first
-    return first, second, counts[first], counts[second]
-
-
-def _bounds(p, q, error, method, classifiers):
-    """The estimate, and the bound by method."""
-    estimate = float(total_variation(p, q) if classifiers == "any" else largest_step(p, q))
-    if len(p) == 1:  # Nobody can tell one code from itself.
-        return 0.0, {"fixed_set" if method == "best" else method: 0.0}
-    sizes = int(p.sum()), int(q.sum())
-    if method == "clopper_pearson":
-        return estimate, {method: float(clopper_pearson_bound(p, q, error))}
-    if method == "l1":
-        return estimate, {method: float(l1_bound(p, q, error))}
-    if method == "dkw":
-        return estimate, {method: float(dkw_bound(p, q, error))}
-    if method == "fixed_set" or classifiers == "monotone":
-        return estimate, {"fixed_set": fixed_set_bound(estimate, *sizes, error)}
-    return estimate, {
-        "fixed_set": fixed_set_bound(estimate, *sizes, SHARES["fixed_set"] * error),
-        "clopper_pearson": float(clopper_pearson_bound(p, q, SHARES["clopper_pearson"] * error)),
-    }
-
-
-def _worst_set(p, q, classifiers):
-    """The codes that a classifier accepts whose difference, first group less second, is the largest in these rows."""
-    more = p / p.sum() - q / q.sum()
-    if classifiers == "any":
-        return tuple(np.flatnonzero(more > 0).tolist())
-    steps = more.cumsum()
-    upto = int(np.abs(steps).argmax())
-    return tuple(range(upto + 1)) if steps[upto] > 0 else tuple(range(upto + 1, len(p)))

@@ -6,8 +6,6 @@ from string import Template
 
 import pandas as pd
 
-from ..certification._certificate import MEASURES as CERTIFIED
-from ..certification._certificate import rounded_up
 from ._markup import bar, cell, explained, facts, paragraphs, table, text
 from ._summary import digits, share, warnings_of
 
@@ -227,10 +225,8 @@ def _latent(report):
     ]
     if latent["certificate"] is not None:
         found = latent["certificate"]
-        told = f"{CERTIFIED[found['constraints']]} at most {rounded_up(found['bound'])}"
-        told += (
-            f" for any classifier on the {found['n_codes']} codes, with {100 * found['confidence']:.15g} % confidence"
-        )
+        told = f"{found['headline']} for any classifier on the {found['n_codes']} codes"
+        told += f", with {100 * found['confidence']:.15g} % confidence"
         pairs.append(("Certificate", told))
     pictures = picture(report, "latent") + picture(report, "training")
     return facts(pairs) + (f'\n<div class="pictures">\n{pictures}\n</div>' if pictures else "")
