@@ -11,13 +11,13 @@ the training and the certified ones) decide about the other half, where their de
 on rows that neither they nor the certificate saw. Beside it the set that is worst on those rows themselves: chosen on
 the rows it is measured on, its difference is too high by the noise of a sample.
 
-curve: Adult by sex, 70 % of the rows to train, 30 % to certify and to measure accuracy on.
-Accuracy of the commonest label of each code, of logistic regression on the representatives, and the certificate, for 2
-to 64 codes, beside the leaves of a fair decision tree after FARE (`fare_tree.py`) with as many leaves, certified the
-same way. All settings of either method are measured on the same rows, and the lowest certificate at an accuracy is
-chosen among them afterwards: a comparison of methods, no certificate at 95 %. The tree has 198 settings (nine weights, eleven
-sizes, one-hot columns or whole categories; at least 100 rows a leaf, as it comes), ours have 33. What was fixed before:
-eight codes at strength 1.
+curve: Adult by sex, 70 % of the rows to train, 30 % to certify and to measure accuracy on. Accuracy of the commonest
+label of each code, of logistic regression on the representatives, and the certificate, for 2 to 64 codes, beside the
+leaves of a fair decision tree after FARE (`fare_tree.py`) with as many leaves, certified the same way. All settings of
+either method are measured on the same rows, and the lowest certificate at an accuracy is chosen among them afterwards:
+a comparison of methods, no certificate at 95 %. The tree has 198 settings (nine weights, eleven sizes, one-hot columns
+or whole categories; at least 100 rows a leaf, as it comes), ours have 33. What was fixed before: eight codes at
+strength 1.
 
 Every finished set and seed is appended to `results/certificate.csv`; a killed run goes on where it stopped.
 

@@ -14,9 +14,11 @@ from fairlearn.metrics import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_fairlatent import FairLatentTransformer
@@ -134,7 +136,9 @@ def test_a_shift_adds_its_share():
     shifted = certify_codes(codes, group, n_codes=5, max_shift=0.1)
     assert shifted.bound == pytest.approx(0.9 * plain.bound + 0.1)
     assert shifted.estimate == plain.estimate
-    assert "but for a share of 0.1 at most of each group" in shifted.sentence
+    assert "but for a share of 0.1 at most of each group," in shifted.sentence
+    within = certify_codes(*_rows(), n_codes=5, max_shift=0.1, constraints="equalized_odds")
+    assert "but for a share of 0.1 at most of each group and label," in within.sentence
     # In deployment the tenth may come from anywhere: at worst of one group from one code, of the other from another.
     p, q = (np.bincount(codes[group == name], minlength=5) / (group == name).sum() for name in "ac")
     far = 0.9 * p + 0.1 * np.eye(5)[0] - 0.9 * q - 0.1 * np.eye(5)[4]
@@ -153,6 +157,24 @@ def test_best_is_the_intervals_where_all_codes_but_one_are_rare():
     group = np.tile(["a", "b"], 3000)
     assert certify_codes(codes, group, n_codes=2).worst["method"] == "clopper_pearson"
     assert certify_codes(*_rows()[:2], n_codes=5).worst["method"] == "fixed_set"
+
+
+def test_all_bounds_hold_together_in_most_samples():
+    """Three groups, and two labels: how often the lowest of all bounds is below its own truth."""
+    rng = np.random.RandomState(0)
+    truth = rng.dirichlet(np.ones(3) * 4, size=(3, 2))
+    too_low = 0
+    for _ in range(20):
+        group, y = np.repeat([0, 1, 2], [150, 200, 250]), rng.randint(2, size=600)
+        codes = np.array([rng.choice(3, p=truth[g, label]) for g, label in zip(group, y, strict=True)])
+        table = certify_codes(codes, group, y, n_codes=3, constraints="equalized_odds", confidence=0.8).comparisons
+        distances = [
+            np.abs(truth[row.first, row.label] - truth[row.second, row.label]).sum() / 2 for row in table.itertuples()
+        ]
+        too_low += bool((table["bound"] < distances).any())
+    assert too_low <= binom.ppf(0.9999, 20, 0.2)
+    # A negative control: the estimates are not above all of their truths.
+    assert (table["estimate"] < distances).any()
 
 
 # ---------------------------------------------------------------- groups
@@ -300,6 +322,8 @@ def test_numbers_without_codes_are_refused():
         plain.fit(X[:300], Y[:300], sensitive_features=A[:300])
     with pytest.raises(ValueError, match=r"Fit it with n_codes, such as FairLatentTransformer\(n_codes=8\)"):
         certify(plain, X[HELD_OUT], A[HELD_OUT])
+    with pytest.raises(ValueError, match="sensitive_features=None: expected the attributes"):
+        certify(plain, X[HELD_OUT], None)
     with pytest.raises(TypeError, match="certify: expected a FairLatentTransformer or a Pipeline"):
         certify(LogisticRegression(), X[HELD_OUT], A[HELD_OUT])
 
@@ -328,6 +352,20 @@ def test_of_a_pipeline_the_step_is_certified():
     assert found <= certificate.estimate + 1e-12
     with pytest.raises(ValueError, match="were in fit"):
         certify(pipeline, X[:N_TRAIN], A[:N_TRAIN])
+
+
+def test_of_a_search_the_best_pipeline_is_certified():
+    pipeline = Pipeline([
+        ("nothing", "passthrough"),
+        ("fair", FairLatentTransformer(max_epochs=5, random_state=0)),
+        ("classify", LogisticRegression()),
+    ])  # fmt: skip
+    search = GridSearchCV(pipeline, {"fair__n_codes": [3, 4]}, cv=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(X[:N_TRAIN], Y[:N_TRAIN], fair__sensitive_features=A[:N_TRAIN])
+    certificate = certify(search, X[HELD_OUT], A[HELD_OUT])
+    assert certificate.n_codes == search.best_params_["fair__n_codes"]
 
 
 def test_the_constraint_is_the_transformers_own_if_none_is_given():

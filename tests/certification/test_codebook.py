@@ -18,7 +18,7 @@ from sklearn_fairlatent._codebook import Codebook, _joined, _runs, group_gaps
 from sklearn_fairlatent.augmentation import LatentFlipSampler
 from sklearn_fairlatent.certification import certify
 from sklearn_fairlatent.datasets import make_biased_latents
-from sklearn_fairlatent.inspection import fairness_report
+from sklearn_fairlatent.inspection import _measuring, _report, fairness_report
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::sklearn_fairlatent.PenaltyIneffectiveWarning", "ignore::sklearn_fairlatent.LabelLostWarning"
@@ -293,6 +293,14 @@ def test_partners_come_from_a_transformer_with_codes(fair):
     assert len(rows) == len(label) > 700
 
 
+@pytest.fixture
+def quick_report(monkeypatch):
+    """Probes and pictures take the time, and are tested elsewhere."""
+    monkeypatch.setattr(_measuring, "PROBES", {"linear": LogisticRegression()})
+    monkeypatch.setattr(_report, "draw", lambda *_: {})
+
+
+@pytest.mark.usefixtures("quick_report")
 def test_a_report_has_a_line_or_says_why_not(fair):
     report = fairness_report(
         fair, X[NEW], Y[NEW], sensitive_features=A[["group"]][NEW], counterfactual_rows=0, random_state=0
@@ -311,3 +319,19 @@ def test_a_report_has_a_line_or_says_why_not(fair):
     assert seen.latent["certificate"] is None
     assert any(note.startswith("No certificate: X: 700 of its 700 rows were in fit") for note in seen.notes)
     assert seen.summary[-1].startswith("This is a measurement")
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_a_report_certifies_the_groups_that_are_large_enough(fair):
+    group = A["group"][NEW].to_numpy().astype(object)
+    group[:3] = "few"
+    given = {"sensitive_features": pd.Series(group, name="group"), "counterfactual_rows": 0, "random_state": 0}
+    report = fairness_report(fair, X[NEW], Y[NEW], **given)
+    assert "between 0 and 1 of group" in report.latent["certificate"]["sentence"]
+    odds = fit(4, constraints="equalized_odds")
+    label = Y[NEW].copy()
+    label[group == 1] = 0
+    label[np.flatnonzero(group == 1)[0]] = 1
+    refused = fairness_report(odds, X[NEW], label, **given)
+    assert refused.latent["certificate"] is None
+    assert any("No certificate" in note and "fewer than 2 rows with label 1" in note for note in refused.notes)
