@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from ._attributes import (
@@ -18,12 +17,11 @@ from ._attributes import (
     resolve_pos_label,
 )
 from ._batches import split_rows
-from ._codebook import Codebook, group_gaps
+from ._coding import CodingMixin
 from ._counterfactual import BlockMap
 from ._counterfactual_map import fit_counterfactual_map
 from ._encoding import Encoding, as_frame, column_names
 from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
-from ._fingerprint import Fingerprint, hash_rows
 from ._fit_state import fresh_state
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
 from ._latent import LatentLayout, linear_information, linear_scores, linear_start, moments, row_chunks, sample_rows
@@ -41,8 +39,6 @@ SUMMARY_ROWS = 10_000
 RATE_ROWS = 20_000
 # Rows that choose the steps of the columns.
 STEP_SAMPLE = 50_000
-# Rows that choose the cells of a finite code.
-CODE_ROWS = 200_000
 # Rows mapped at once: 2,048 rows of 384 columns are 6 MB as float64, of which a flow holds a dozen.
 MAP_ROWS = 2048
 # Rows that give the bounds of the columns for a counterfactual map.
@@ -66,13 +62,9 @@ PRIVATE_STATE = (
 )
 
 
-def _has_codes(fair):
-    if fair.n_codes is None and not hasattr(fair, "codebook_"):
-        raise AttributeError("to_codes needs a finite code: set n_codes before fit.")
-    return True
-
-
-class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class FairLatentTransformer(
+    RowsMixin, CodingMixin, MovingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
     r"""Sort a representation into a target block, sensitive blocks and a residual, and hand on the fair part.
 
     An invertible network maps every row to a latent ``[target | sensitive | residual]``. ``transform`` hands on
@@ -356,8 +348,7 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         n_samples = len(X)
         target, label = self._read_label(y, n_samples)
         if self.n_codes is not None:
-            self._check_codes(n_samples, before)
-            self._fingerprint = Fingerprint.of(hash_rows(X), before.get("_fingerprint"))
+            self._note_rows(X, before)
         variables, attributes = read_attributes(
             own,
             sensitive_features,
@@ -432,15 +423,6 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             self.net_params,
             warm,
         )
-
-    def _check_codes(self, n_samples, before):
-        if self.n_codes > n_samples:
-            raise ValueError(f"n_codes={self.n_codes}: X has only {n_samples} rows to make cells of. Lower n_codes.")
-        if "flow_" in before and "_fingerprint" not in before:
-            raise ValueError(
-                f"n_codes={self.n_codes} with warm_start=True: the last fit had n_codes=None and did not note its "
-                "rows, so that nothing could tell new ones. Set n_codes from the first fit on."
-            )
 
     def _read_label(self, y, n_samples):
         if y is None:
@@ -529,23 +511,6 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
             for variable, codes in known
             if self.latent_layout_.width(variable.name)
         }
-
-    def _fit_codebook(self, E, codes, task, target, label, seed):
-        """The cells of the finite code."""
-        rows = sample_rows(np.arange(len(E)), CODE_ROWS, np.random.RandomState(seed))
-        Z = self._hand_on(E[rows], np.float64)
-        # The last class first, whose mean gives the order of the codes where it is the second of two.
-        targets = Z if target is None else target.design(label[rows])[:, ::-1]
-        gaps = group_gaps(codes.members[rows], codes.strata[rows], task.comparison_weights)
-        self.codebook_ = Codebook.fit(
-            Z,
-            targets,
-            gaps,
-            self.n_codes,
-            strength=task.strength,
-            are_classes=target is not None and target.kind == "groups",
-            seed=seed,
-        )
 
     def _fit_counterfactual_map(self, E, target, label, variables, attributes, seed):
         """The second invertible map, from all rows: it holds out some of its own."""
@@ -655,39 +620,11 @@ class FairLatentTransformer(RowsMixin, MovingMixin, ClassNamePrefixFeaturesOutMi
         check_is_fitted(self)
         X, _ = self._read_rows(X, reset=False)
         Z = self._hand_on(self.encoding_.encode(X))
-        if not hasattr(self, "codebook_"):
-            return Z
-        return self.codebook_.representatives[self.codebook_.assign(Z)].astype(Z.dtype)
+        return self._quantised(Z)
 
     def _hand_on(self, E, dtype=None):
         columns = self.latent_layout_.handed_on
         return self._map(E, lambda flow, x: flow.hand_on(x, columns), len(columns), dtype)
-
-    @available_if(_has_codes)
-    def to_codes(self, X):
-        """The cell of every row, with ``n_codes``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-
-        Returns
-        -------
-        codes : ndarray of int of shape (n_samples,)
-            In [0, ``codebook_.n_codes``). Of a single handed-on column they follow it, in the direction in which the
-            mean label (the share of the last class) rises; of several they ascend with that mean, without a label with
-            the first column.
-
-        Raises
-        ------
-        ValueError
-            If ``n_codes`` was set after ``fit``.
-        """
-        check_is_fitted(self)
-        if not hasattr(self, "codebook_"):
-            raise ValueError(f"n_codes={self.n_codes} was set after fit, which made no code. Call fit again.")
-        X, _ = self._read_rows(X, reset=False)
-        return self.codebook_.assign(self._hand_on(self.encoding_.encode(X)))
 
     def to_latent(self, X):
         """The whole latent, ``[target | sensitive | residual]``; see ``latent_layout_``.
