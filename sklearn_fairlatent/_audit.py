@@ -23,6 +23,7 @@ from ._tables import InputError, check_output, labels_of, pick_columns, read_emb
 from ._transformer import FairLatentTransformer
 from .inspection import fairness_report
 from .inspection._drawing import listed
+from .inspection._measuring_latent import NO_CERTIFICATE
 from .inspection._summary import warnings_of
 
 # Fewer rows than these tell nothing of two groups and two labels once a part is held out.
@@ -203,7 +204,10 @@ def audit(args):
         report.to_json(args.json)
     say("done")
     print(args.out)
-    print("\n".join([*report.summary[:3], *warnings_of(report)]))
+    certificate = (report.latent or {}).get("certificate")
+    told = [] if certificate is None else [certificate["sentence"]]
+    told += [note for note in report.notes if note.startswith(NO_CERTIFICATE)]
+    print("\n".join([*report.summary[:3], *told, *warnings_of(report)]))
 
 
 class Progress:

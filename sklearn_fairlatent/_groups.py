@@ -81,7 +81,11 @@ def read_groups(sensitive_features, n_samples, *, index=None, bins=None):
         If an attribute is continuous and has no bins.
     """
     columns = read_columns(sensitive_features, n_samples, index)
-    bins = {} if bins is None else dict(bins)
+    if bins is not None and not isinstance(bins, dict):
+        raise TypeError(
+            f"bins={bins!r}: expected a dict of edges by attribute, such as {{{next(iter(columns))!r}: [30, 50]}}."
+        )
+    bins = dict(bins or {})
     strangers = sorted(set(bins) - set(columns))
     if strangers:
         raise ValueError(f"bins names {strangers}, which sensitive_features has not: {list(columns)}.")

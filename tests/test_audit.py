@@ -149,6 +149,13 @@ def test_options_reach_the_transformer(folder):
     assert len({(row["attribute"], row["row"]) for row in numbers["counterfactuals"]}) == 2
 
 
+def test_a_certificate_is_printed_or_why_there_is_none(folder, capsys):
+    assert run("people.csv", *ONE, "--codes", "4", "--out", "page.html", "--quiet") == 0
+    assert "any classifier that sees only the" in capsys.readouterr().out
+    assert run("people.csv", *ONE, "--codes", "200", "--out", "page.html", "--quiet") == 0
+    assert "No certificate: n_codes=" in capsys.readouterr().out
+
+
 def test_a_quantity_is_cut_by_bins(folder):
     numbers = run_report(
         "people.csv", "--target", "pay", "--sensitive", "age,sex", "--pos-label", "high", "--bins", "age=35,55"

@@ -72,7 +72,7 @@ def difference(decided):
 print(f"boosting: {difference(attack.predict(fair.transform(X_other))):.4f}")
 decided = np.isin(fair.to_codes(X_other), certificate.worst_set)
 print(f"worst set {certificate.worst_set}: {difference(decided):.4f}")
-print(f"certified: {certificate.bound:.4f}")
+print(f"certified: {certificate.headline}")
 
 # %%
 # Rows and codes

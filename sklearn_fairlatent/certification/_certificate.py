@@ -98,49 +98,33 @@ class Certificate:
     @property
     def headline(self):
         """What is at most how much, in a few words."""
-        return f"{MEASURES[self.constraints]} at most {rounded_up(self.bound)}"
+        told = ", ".join(f"{rounded_up(bound)} by {name}" for name, bound in self.by_attribute.items())
+        return f"{MEASURES[self.constraints]} at most {told}"
 
     @property
     def sentence(self):
         """What is certified, in words, with the sizes of the samples and what it takes to be true."""
-        worst, within, shift = self.worst, "", ""
         codes = "the single code" if self.n_codes == 1 else f"the {self.n_codes} codes"
         who = CLASSIFIERS[self.classifiers].format(n=codes)
-        if worst["label"] is not None:
-            within = f" of label {worst['label']}"
+        told = [_told(name, part) for name, part in self.comparisons.groupby("attribute", sort=False)]
+        together, shift = " All of this holds together." * (len(told) > 1), ""
         if self.max_shift:
-            cell = "group" if worst["label"] is None else "group and label"
+            cell = "group" if self.constraints == "demographic_parity" else "group and label"
             shift = f", but for a share of {self.max_shift:g} at most of each {cell}, which may be any rows"
         return (
-            f"With {100 * self.confidence:.15g} % confidence the {MEASURES[self.constraints]} of {who} is at most "
-            f"{rounded_up(self.bound)}, between {self._groups()}. The highest bound is that of {worst['first']} and "
-            f"{worst['second']} of {worst['attribute']}{within}, from {worst['n_first']:,} and {worst['n_second']:,} "
-            f"held-out rows, whose codes differ by {worst['estimate']:.{DIGITS}f}. It is a statement about rows drawn "
-            f"independently from where these were drawn{shift}."
+            f"With {100 * self.confidence:.15g} % confidence the {MEASURES[self.constraints]} of {who} is "
+            f"{', and '.join(told)}.{together} It is a statement about rows drawn independently from where these were "
+            f"drawn{shift}."
         )
-
-    def _groups(self):
-        told = []
-        for name, part in self.comparisons.groupby("attribute", sort=False):
-            groups = sorted({*part["first"], *part["second"]}, key=str)
-            named = f"{', '.join(map(str, groups[:-1]))} and {groups[-1]}"
-            shown = named if len(groups) <= MOST_NAMED else f"the {len(groups)} groups"
-            told.append(f"{shown} of {name}")
-        return ", and between ".join(told)
 
     def __str__(self):
         return self.sentence
 
     def __repr__(self):
-        lines = [
-            f"{name}: at most {rounded_up(bound)}"
-            for name, bound in (self.by_attribute.items() if self.comparisons["attribute"].nunique() > 1 else ())
-        ]
-        head = (
-            f"Certificate({self.headline}, estimate {self.estimate:.4f}, "
-            f"confidence {self.confidence:g}, {self.n_codes} codes, {self.worst['method']})"
+        return (
+            f"Certificate({self.headline}; estimate {self.estimate:.4f}, confidence {self.confidence:g}, "
+            f"{self.n_codes} codes, {self.worst['method']})"
         )
-        return "\n".join([head, *lines])
 
     def to_dict(self):
         """All of it as plain values.
@@ -161,6 +145,21 @@ class Certificate:
             "sentence": self.sentence,
             "comparisons": self.comparisons.to_dict("records"),
         }
+
+
+def _told(name, part):
+    """The highest bound of one attribute: between which groups, and from how many rows."""
+    worst = part.loc[part["bound"].idxmax()]
+    groups = sorted({*part["first"], *part["second"]}, key=str)
+    pair = f"{worst['first']} and {worst['second']}"
+    if len(part) > 1:
+        named = f"{', '.join(map(str, groups[:-1]))} and {groups[-1]}" if len(groups) <= MOST_NAMED else "all"
+        within = "" if worst["label"] is None else f" with label {worst['label']}"
+        pair = f"between {named} of {len(groups)} groups; the highest is that of {pair}{within}"
+    return (
+        f"at most {rounded_up(worst['bound'])} by {name} ({pair}, from {worst['n_first']:,} and {worst['n_second']:,} "
+        f"held-out rows whose codes differ by {worst['estimate']:.{DIGITS}f})"
+    )
 
 
 def rounded_up(value):

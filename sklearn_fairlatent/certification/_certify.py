@@ -1,17 +1,23 @@
 """certify and certify_codes: held-out rows, groups and labels to counts of codes, counts to a Certificate."""
 
+import warnings
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from .._attributes import CONSTRAINTS
+from .._exceptions import SmallGroupWarning
 from .._fingerprint import hash_rows
 from .._groups import AND, crossed, read_groups
 from .._parameters import check_value, is_real
 from .._pipelines import fair_step, through
+from ._bounds import fixed_set_bound
 from ._certificate import Certificate
 from ._comparing import METHODS, bounds_of, counts_of, ordered, read_codes, strata_of, worst_set_of
+
+# A group of fewer rows has a margin above .1 at 95 %, whatever the code.
+FEW_ROWS = 50
 
 
 def certify(
@@ -38,16 +44,17 @@ def certify(
     Parameters
     ----------
     transformer : FairLatentTransformer or Pipeline
-        Fitted, with ``n_codes``; of a pipeline the one such step, whose codes are all that later steps see. Of a search
-        its ``best_estimator_``.
+        Fitted, with ``n_codes``; of a pipeline the one such step, whose codes are all that later steps see. A fitted
+        search is taken as its ``best_estimator_``.
     X : array-like of shape (n_samples, n_features)
         HELD-OUT rows, drawn independently from the population that decisions will be about. Rows that were in ``fit``
         are refused, as far as hashes of what reached the transformer tell them: not behind a step of a pipeline that
         gives training rows other values than it gives the same rows later (``TargetEncoder``), and some dozens may
         pass: it finds a wrong split, not every single row. Rows that helped to choose between settings, and rows
-        repeated, must not be here either, which nothing can check.
+        repeated, must not be here either, which is not checked.
     sensitive_features : Series, DataFrame or array-like of shape (n_samples,) or (n_samples, n_attributes)
-        Their attributes, also others than ``fit`` saw. Rows with a missing value do not count for that attribute.
+        Their attributes, also others than ``fit`` saw. One that bears a name that it had in ``fit`` must have all the
+        groups that it had there. Rows with a missing value do not count for that attribute.
     y : array-like of shape (n_samples,), default=None
         Their labels, classes; for equalized odds and equal opportunity.
     constraints : {"demographic_parity", "equalized_odds", "true_positive_rate_parity"}, default=None
@@ -88,6 +95,11 @@ def certify(
         fewer than two rows (within a label), or a continuous attribute without ``bins``; or if more of the rows were
         in ``fit`` than chance explains, which repeated rows in ``fit`` tell: do not drop duplicates from one part only.
 
+    Warns
+    -----
+    SmallGroupWarning
+        If a group (within a label) has fewer than 50 rows, so that no code could have a low bound.
+
     See Also
     --------
     certify_codes : The same for codes from anywhere.
@@ -117,15 +129,8 @@ def certify(
     rows = through(before, X)
     fair._read_rows(rows, reset=False)  # checks X before its attributes are compared with it
     groups = read_groups(sensitive_features, len(rows), index=_index(X), bins=bins)
-    for variable in fair._variables:
-        known = set(variable.categories.tolist()) if variable.kind == "groups" else set()
-        found = set(groups[variable.name].dropna()) if variable.name in groups else known
-        if found < known:
-            raise ValueError(
-                f"sensitive_features: no row of group(s) {sorted(known - found, key=str)} of {variable.name!r}, which "
-                "fit saw. What bounds the others says nothing of them: pass rows of every group."
-            )
-    return certify_step(
+    _check_groups(fair, groups, set(bins or {}))
+    certificate = certify_step(
         fair,
         rows,
         groups,
@@ -138,6 +143,28 @@ def certify(
         intersections=intersections,
         pos_label=pos_label,
     )
+    _warn_of_few_rows(certificate)
+    return certificate
+
+
+def _check_groups(fair, groups, cut):
+    """All groups that fit saw must be there, and what is called as the label is no attribute."""
+    if fair._target is not None and fair._target.name in groups:
+        raise ValueError(
+            f"sensitive_features: {fair._target.name!r} is the label. Pass the attributes there, and the label as y=."
+        )
+    for variable in fair._variables:
+        if variable.name not in groups or variable.name in cut or variable.kind != "groups":
+            continue
+        known, found = set(variable.categories.tolist()), set(groups[variable.name].dropna())
+        if known - found:
+            names = sorted(known - found, key=str)
+            others = f" but of {sorted(found - known, key=str)}, which it did not" if found - known else ""
+            raise ValueError(
+                f"sensitive_features: no row of group(s) {names} of {variable.name!r}, which fit saw{others}. What "
+                "bounds the others says nothing of them: pass rows of every group, or, to certify other groups, give "
+                "the attribute another name."
+            )
 
 
 def certify_step(fair, rows, groups, y, *, constraints=None, pos_label=None, **settings):
@@ -154,7 +181,7 @@ def certify_step(fair, rows, groups, y, *, constraints=None, pos_label=None, **s
             f"X: {n_seen:,} of its {len(read):,} rows were in fit; chance explains {most:,.0f} at most. A certificate "
             "takes rows that training did not see. Split X before fit, and pass the other part."
         )
-    return certify_codes(
+    return certified(
         fair.to_codes(rows),
         groups,
         y,
@@ -270,6 +297,40 @@ def certify_codes(
     >>> certify_codes(codes, group, n_codes=4).bound < 0.06
     True
     """
+    certificate = certified(
+        codes,
+        sensitive_features,
+        y,
+        n_codes=n_codes,
+        constraints=constraints,
+        confidence=confidence,
+        method=method,
+        classifiers=classifiers,
+        max_shift=max_shift,
+        intersections=intersections,
+        bins=bins,
+        pos_label=pos_label,
+    )
+    _warn_of_few_rows(certificate)
+    return certificate
+
+
+def certified(
+    codes,
+    sensitive_features,
+    y,
+    *,
+    n_codes,
+    constraints,
+    confidence=0.95,
+    method="best",
+    classifiers="any",
+    max_shift=0.0,
+    intersections=False,
+    bins=None,
+    pos_label=None,
+):
+    """:func:`certify_codes` without its warning."""
     settings = {"constraints": constraints, "confidence": confidence, "method": method, "classifiers": classifiers,
                 "max_shift": max_shift}  # fmt: skip
     _check_settings(**settings, intersections=intersections)
@@ -305,6 +366,25 @@ def certify_codes(
         classifiers=classifiers,
         n_codes=int(n_codes),
         max_shift=float(max_shift),
+    )
+
+
+def _warn_of_few_rows(certificate):
+    """A warning, at the caller of the public function, if few rows alone make a bound wide."""
+    table = certificate.comparisons
+    few = table[table["n_first"] < FEW_ROWS]
+    if few.empty:
+        return
+    worst = few.loc[few["n_first"].idxmin()]
+    error = (1 - certificate.confidence) / len(table)
+    lowest = fixed_set_bound(0.0, worst["n_first"], worst["n_second"], error)
+    label = "" if worst["label"] is None else f" with label {worst['label']!r}"
+    warnings.warn(
+        f"{worst['attribute']!r}: {worst['first']!r} has {worst['n_first']} rows{label}. With so few, and "
+        f"{len(table)} comparison(s), bounds below about {lowest:.2f} are out of reach, however fair the code is. Pass "
+        "more rows, merge groups, or leave them out.",
+        SmallGroupWarning,
+        stacklevel=3,
     )
 
 

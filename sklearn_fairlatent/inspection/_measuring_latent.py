@@ -10,6 +10,8 @@ from .._groups import group_sizes
 from .._transformer import FairLatentTransformer
 from ..certification._certify import certify_step
 
+# How the note begins that says why there is none.
+NO_CERTIFICATE = "No certificate:"
 # Numbers closer than this share of their size are one number that was rounded on the way there and back.
 ROUNDING = 1e-9
 # Rows in float32 come back within this share of a column's largest number.
@@ -47,7 +49,7 @@ def certificate_of(fair, rows, y, groups, min_group_size, notes):
     try:
         certificate = certify_step(fair, rows, large, y)
     except ValueError as error:
-        notes.append(f"No certificate: {error}")
+        notes.append(f"{NO_CERTIFICATE} {error}")
         return None
     return certificate.to_dict()
 
