@@ -11,7 +11,7 @@ from sklearn_fairlatent._parameters import check_parameters
 CONSTRAINT_NAMES = "one of .*demographic_parity.*equalized_odds.*true_positive_rate_parity"
 
 BAD = [
-    ("n_codes", [0, 1, -2, 513, 4.0, True, "8", [4]], "None or an integer in [2, 512]"),
+    ("n_codes", [0, 1, -2, 513, 4.0, True, "8", [4]], r"None or an integer in \[2, 512\]"),
     ("n_components", [0, -1, 1.0, 2.5, True, "all", [1]], "'auto', None or an integer >= 1"),
     ("constraints", ["parity", None, 1, ["demographic_parity"]], CONSTRAINT_NAMES),
     ("fairness_strength", [-0.1, np.inf, np.nan, "strong", None, True], "a finite number >= 0"),
