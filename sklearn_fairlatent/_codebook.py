@@ -169,6 +169,7 @@ def _sums(cells, values):
 
 
 def _centred(means, counts):
+    """``means`` without their mean over all rows."""
     return means - np.average(means, axis=0, weights=counts)
 
 

@@ -63,7 +63,7 @@ class CodingMixin:
         """What is handed on: ``Z`` itself, or the representatives of its cells."""
         if not hasattr(self, "codebook_"):
             return Z
-        return self.codebook_.representatives[self.codebook_.assign(Z)].astype(Z.dtype)
+        return self.codebook_.representatives.astype(Z.dtype)[self.codebook_.assign(Z)]
 
     @available_if(_has_codes)
     def to_codes(self, X):
@@ -89,4 +89,8 @@ class CodingMixin:
         if not hasattr(self, "codebook_"):
             raise ValueError(f"n_codes={self.n_codes} was set after fit, which made no code. Call fit again.")
         X, _ = self._read_rows(X, reset=False)
+        return self._codes_of(X)
+
+    def _codes_of(self, X):
+        """The cells of rows that were read."""
         return self.codebook_.assign(self._hand_on(self.encoding_.encode(X)))

@@ -80,6 +80,8 @@ def read_groups(sensitive_features, n_samples, *, index=None, bins=None):
     ValueError
         If an attribute is continuous and has no bins.
     """
+    if sensitive_features is None:
+        raise ValueError("sensitive_features=None: expected the attributes of the rows. Pass one value per row.")
     columns = read_columns(sensitive_features, n_samples, index)
     if bins is not None and not isinstance(bins, dict):
         raise TypeError(

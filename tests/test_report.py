@@ -562,7 +562,7 @@ def test_names_from_outside_are_escaped():
     nasty_X = X.rename(columns={"job": NASTY}).replace({"nurse": NASTY})
     nasty_A = pd.DataFrame({NASTY: A["sex"].replace({"f": NASTY})})
     nasty_y = y.replace({"high": NASTY}).rename(NASTY + "y")
-    fair = FairLatentTransformer(encoder=TabularCodec(), max_epochs=3, random_state=0)
+    fair = FairLatentTransformer(encoder=TabularCodec(), n_codes=4, max_epochs=3, random_state=0)
     fair.fit(nasty_X[OLD], nasty_y[OLD], sensitive_features=nasty_A[OLD])
     report = measure(fair, nasty_X[NEW], nasty_y[NEW], nasty_A[NEW], pos_label=NASTY, title=NASTY, pictures=True)
     text = report.to_html()

@@ -182,18 +182,17 @@ def _fixed_set_bound(gap, n_first, n_second, error):
     # Hoeffding's inequality always holds.
     most = min(1.0, gap + np.sqrt((1 / n_first + 1 / n_second) * np.log(1 / error) / 2))
 
-    def possible(difference, low, high):
-        """Which intervals of the second probability may hold one that does not rule out the difference."""
-        return _largest_probability(difference, low, high, gap, n_first, n_second) > error
+    def probability(difference, low, high):
+        return _largest_probability(difference, low, high, gap, n_first, n_second)
 
     def first_impossible(low, high, below):
         """The least difference that is impossible in the interval, or ``most``, to within the precision."""
         above = most
-        if possible(above, low, high)[0]:
+        if probability(above, low, high)[0] > error:
             return most
         while above - below > PRECISION * (most - gap):
             middle = (below + above) / 2
-            below, above = (middle, above) if possible(middle, low, high)[0] else (below, middle)
+            below, above = (middle, above) if probability(middle, low, high)[0] > error else (below, middle)
         return above
 
     # Where the variance is about the largest, one frequency alone: the bound is no lower.
@@ -205,16 +204,17 @@ def _fixed_set_bound(gap, n_first, n_second, error):
     # What is impossible stays so for larger differences. Wide intervals are cut in two; of narrow ones the hardest
     # sets a new bound.
     while found < most:
-        left = possible(found, low, high)
+        chance = probability(found, low, high)
+        left = chance > error
         if not left.any():
             return float(found)
-        low, high = low[left], high[left]
+        low, high, chance = low[left], high[left], chance[left]
         wide = high - low > fine
         if wide.any():
             middle = (low[wide] + high[wide]) / 2
             low, high = np.r_[low[~wide], low[wide], middle], np.r_[high[~wide], middle, high[wide]]
         else:
-            k = [int(_largest_probability(found, low, high, gap, n_first, n_second).argmax())]
+            k = [int(chance.argmax())]
             # A little more, so that intervals as hard as this one need not be looked at one by one.
             found = first_impossible(low[k], high[k], found) + PRECISION * (most - gap)
     return float(most)
@@ -238,6 +238,7 @@ def _largest_probability(difference, low, high, gap, n_first, n_second):
             steps = np.broadcast_to(np.arange(n_second + 1.0), (len(part), n_second + 1))
         steps = np.clip(np.floor(steps), 0, n_second)
         # g(y) = P(X <= n_first (gap + y / n_second)) rises in y; y in (steps[j - 1], steps[j]] counts as steps[j].
+        # A count that rounding puts just below a whole number is that number, which errs upwards.
         highest = np.floor(n_first * (gap + steps / n_second) + 1e-9 * n_first * gap + 1e-9)
         g = _at_most(highest, n_first, p, upper=True)
         below = _at_most(steps[:, :-1], n_second, q, upper=False)

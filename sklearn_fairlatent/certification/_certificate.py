@@ -38,6 +38,8 @@ class Certificate:
         these two groups in these rows.
     by_attribute : Series
         The highest bound of every attribute; they hold together.
+    headline : str
+        The measure and the bound of every attribute, in a few words.
     sentence : str
         All of it in words, with the groups, the sizes of the samples and what is taken to be true; also ``str()``.
     comparisons : DataFrame of shape (n_comparisons, 10)

@@ -9,7 +9,7 @@ import pandas as pd
 from .._attributes import CONSTRAINTS
 from .._exceptions import SmallGroupWarning
 from .._fingerprint import hash_rows
-from .._groups import AND, crossed, read_groups
+from .._groups import read_groups, with_intersection
 from .._parameters import check_value, is_real
 from .._pipelines import fair_step, through
 from ._bounds import fixed_set_bound
@@ -124,11 +124,8 @@ def certify(
     True
     """
     fair, before = fair_step(getattr(transformer, "best_estimator_", transformer), "certify")
-    if sensitive_features is None:
-        raise ValueError("sensitive_features=None: expected the attributes of the rows. Pass one value per row.")
-    rows = through(before, X)
-    fair._read_rows(rows, reset=False)  # checks X before its attributes are compared with it
-    groups = read_groups(sensitive_features, len(rows), index=_index(X), bins=bins)
+    rows, _ = fair._read_rows(through(before, X), reset=False)
+    groups = read_groups(sensitive_features, len(rows), index=getattr(X, "index", None), bins=bins)
     _check_groups(fair, groups, set(bins or {}))
     certificate = certify_step(
         fair,
@@ -168,21 +165,20 @@ def _check_groups(fair, groups, cut):
 
 
 def certify_step(fair, rows, groups, y, *, constraints=None, pos_label=None, **settings):
-    """:func:`certify` for the transformer itself and groups that were read, of which some may be missing."""
+    """:func:`certify` for rows that the transformer has read and groups of which some may be missing."""
     if not hasattr(fair, "codebook_"):
         raise ValueError(
             "certify bounds what can be done with finitely many codes, and this transformer hands on numbers. Fit it "
             "with n_codes, such as FairLatentTransformer(n_codes=8)."
         )
-    read, _ = fair._read_rows(rows, reset=False)
-    n_seen, most = fair._fingerprint.seen(hash_rows(read))
+    n_seen, most = fair._fingerprint.seen(hash_rows(rows))
     if n_seen > most:
         raise ValueError(
-            f"X: {n_seen:,} of its {len(read):,} rows were in fit; chance explains {most:,.0f} at most. A certificate "
+            f"X: {n_seen:,} of its {len(rows):,} rows were in fit; chance explains {most:,.0f} at most. A certificate "
             "takes rows that training did not see. Split X before fit, and pass the other part."
         )
     return certified(
-        fair.to_codes(rows),
+        fair._codes_of(rows),
         groups,
         y,
         n_codes=fair.codebook_.n_codes,
@@ -269,8 +265,7 @@ def certify_codes(
     the sum of absolute differences [3]_; half of this for each group is added to the estimate.
 
     *dkw*. With probability ``1 - e`` the distribution function of n rows is off by at most ``sqrt(log(2 / e) / (2 n))``
-    everywhere [4]_. For both, e is half of the error
-    probability, and the two groups' deviations are added.
+    everywhere [4]_. For both, e is half of the error probability, and the two groups' deviations are added.
 
     All assume that the rows of a group are drawn independently from one distribution, the one of deployment. Of
     several comparisons (groups, labels, attributes) each gets an equal share of the error probability, so that all
@@ -334,12 +329,9 @@ def certified(
     settings = {"constraints": constraints, "confidence": confidence, "method": method, "classifiers": classifiers,
                 "max_shift": max_shift}  # fmt: skip
     _check_settings(**settings, intersections=intersections)
-    index, codes = _index(codes), read_codes(codes, n_codes)
-    if sensitive_features is None:
-        raise ValueError("sensitive_features=None: expected the attributes of the rows. Pass one value per row.")
+    index, codes = getattr(codes, "index", None), read_codes(codes, n_codes)
     groups = read_groups(sensitive_features, len(codes), index=index, bins=bins)
-    if intersections and groups.shape[1] > 1:
-        groups = groups.assign(**{AND.join(groups.columns): crossed(groups)})
+    groups = with_intersection(groups) if intersections else groups
     constraint = CONSTRAINTS[constraints]
     strata = strata_of(y, len(codes), constraint, pos_label)
 
@@ -386,12 +378,6 @@ def _warn_of_few_rows(certificate):
         SmallGroupWarning,
         stacklevel=3,
     )
-
-
-def _index(rows):
-    """The index of a frame or Series; a list has a method of that name."""
-    index = getattr(rows, "index", None)
-    return None if callable(index) else index
 
 
 def _check_settings(constraints, confidence, method, classifiers, max_shift, intersections):

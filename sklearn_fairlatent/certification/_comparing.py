@@ -20,6 +20,7 @@ LEAST_ROWS = 2
 
 
 def read_codes(codes, n_codes):
+    """The codes as an array of integers, each of them in its range."""
     check_value("n_codes", n_codes, is_integer(n_codes) and n_codes >= 1, "an integer >= 1")
     codes = np.asarray(codes)
     if codes.ndim != 1:

@@ -227,7 +227,7 @@ def _latent(report):
         found = latent["certificate"]
         told = f"{found['headline']} for any classifier on the {found['n_codes']} codes"
         told += f", with {100 * found['confidence']:.15g} % confidence"
-        pairs.append(("Certificate", told))
+        pairs.append(("Certificate", escape(told)))
     pictures = picture(report, "latent") + picture(report, "training")
     return facts(pairs) + (f'\n<div class="pictures">\n{pictures}\n</div>' if pictures else "")
 

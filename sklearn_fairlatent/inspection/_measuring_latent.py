@@ -47,7 +47,7 @@ def certificate_of(fair, rows, y, groups, min_group_size, notes):
         {name: groups[name].where(sizes[name] >= min_group_size, None) for name in groups}, dtype=object
     )
     try:
-        certificate = certify_step(fair, rows, large, y)
+        certificate = certify_step(fair, fair._read_rows(rows, reset=False)[0], large, y)
     except ValueError as error:
         notes.append(f"{NO_CERTIFICATE} {error}")
         return None
