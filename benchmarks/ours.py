@@ -49,6 +49,7 @@ OUR_METHODS = {
         Method("fair latent, boosted scores in front", "representation", _grid(), fit_boosted, supports_label),
         # Grids of one: they are there for their leakage.
         Method("fair latent, 8 components", "representation", _grid(n_components=8)[-1:], fit_latent, supports_any),
+        Method("fair latent, 8 codes", "representation", _grid(n_codes=8)[-1:], fit_latent, supports_label),
         Method(
             "fair latent, all components", "representation", _grid(n_components=None)[-1:], fit_latent, supports_any
         ),

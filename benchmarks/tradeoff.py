@@ -33,6 +33,7 @@ QUICK_ROWS = 2000
 KEY = ("problem", "constraint", "method", "index", "seed")
 # The modules that decide what a fit learns; a change of theirs makes earlier figures of ours stale.
 LEARNING = ("_attributes", "_batches", "_flow", "_latent", "_losses", "_objective", "_scores", "_training")
+CODING = ("_codebook", "_coding")  # and where a finite code is handed on
 
 
 def code_version(method):
@@ -41,7 +42,8 @@ def code_version(method):
     if method not in OUR_METHODS:
         return libraries
     package = resources.files("sklearn_fairlatent")
-    files = [package / f"{name}.py" for name in LEARNING]
+    coded = CODING if "n_codes" in OUR_METHODS[method].grid[-1] else ()
+    files = [package / f"{name}.py" for name in LEARNING + coded]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files if file.is_file()))
     return f"{libraries}, learning code {digest.hexdigest()[:8]}"
 
