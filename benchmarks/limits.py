@@ -5,11 +5,15 @@ score of the label and of a score of the attribute, their correlation, and the A
 rows that the other score cannot tell apart. That ranking is one way to keep the label without the attribute, from X
 alone; it is no upper bound, since what tells nothing of the attribute may still move with its score, but where it is
 near 0.5 the two are nearly one and the same in X.
+
+Then what the test rows of the trade-off can tell: the disparities of logistic regression on X there and, beside them,
+those that the same predictions have where the attribute is shuffled among all rows, or among rows of one label, so that
+the groups are equal. Where the two are alike, a curve of the trade-off is mostly chance.
 """
 
 import numpy as np
 import pandas as pd
-from measuring import versions
+from measuring import classifier, group_disparity, three_way_split, versions
 from problems import load
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
@@ -22,12 +26,44 @@ from sklearn_fairlatent._objective import exchange_rate
 SETS = ("german-sex", "german-age", "compas-race", "law-race", "adult-sex", "adult-race")
 BINS = 40
 SEED = 0
+TEST_SETS = (*SETS, "reddit-gender")
+N_SEEDS, N_SHUFFLES = 5, 40
 
 
 def score(X, codes):
     model = HistGradientBoostingClassifier(max_iter=60, learning_rate=0.05, random_state=SEED)
     folds = StratifiedKFold(5, shuffle=True, random_state=SEED)
     return cross_val_predict(model, X, codes, cv=folds, method="predict_proba")[:, 1]
+
+
+def shuffled(values, within, rng):
+    """The values in another order, each among the rows where ``within`` is as in its own."""
+    order = np.lexsort((rng.random_sample(len(values)), within))
+    places = np.argsort(within, kind="stable")
+    mixed = np.empty_like(values)
+    mixed[places] = values[order]
+    return mixed
+
+
+def chance_disparities(name):
+    """Per constraint: the disparities of logistic regression on the test rows of every seed, own and shuffled."""
+    problem, found = load(name), {"demographic_parity": ([], []), "equalized_odds": ([], [])}
+    y = label_codes(problem)
+    for seed in range(N_SEEDS):
+        train, _, test = three_way_split(y, problem, seed)
+        predicted = classifier().fit(problem.X[train], y[train]).predict(problem.X[test])
+        values, rng = problem.sensitive.iloc[test, 0].to_numpy(), np.random.RandomState(seed)
+        for constraint, (own, equal) in found.items():
+            within = y[test] if constraint == "equalized_odds" else np.zeros(len(test))
+            own.append(_disparity(y[test], predicted, values, constraint))
+            equal += [
+                _disparity(y[test], predicted, shuffled(values, within, rng), constraint) for _ in range(N_SHUFFLES)
+            ]
+    return found
+
+
+def _disparity(y, predicted, values, constraint):
+    return group_disparity(y, predicted, pd.DataFrame({"group": values}), constraint, "binary")
 
 
 def main():
@@ -53,6 +89,12 @@ def main():
             f"{np.corrcoef(of_label, of_attribute)[0, 1]:.2f} | {roc_auc_score(label, ranks):.3f} | "
             f"{roc_auc_score(attribute, ranks):.3f} |"
         )
+    print(f"\nTest rows of seeds 0 to {N_SEEDS - 1}, {N_SHUFFLES} shuffles of each: medians")
+    print("| set | constraint | disparity | of equal groups |")
+    print("|---|---|---|---|")
+    for name in TEST_SETS:
+        for constraint, (own, equal) in chance_disparities(name).items():
+            print(f"| {name} | {constraint} | {np.median(own):.3f} | {np.median(equal):.3f} |")
 
 
 if __name__ == "__main__":
