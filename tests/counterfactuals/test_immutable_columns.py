@@ -1,0 +1,129 @@
+"""Columns that counterfactuals leave as they are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
+
+from .samples import _bend, _distance, _model, _trained
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_fairlatent.LabelLostWarning"),
+]
+
+
+def test_dead_columns_come_back_bit_for_bit(small):
+    X, y, A = small
+    X = X.copy()
+    X[:, 2] = 0.1
+    X[:, 5] = 1e-33 * np.random.default_rng(0).normal(size=len(X))
+    fair = _trained(X, y, A)
+    moved = fair.counterfactual(X, ["group", "target"], sensitive_features=A)
+    assert_array_equal(moved[:, [2, 5]], X[:, [2, 5]])
+    assert (moved != X).all(axis=0).sum() == 6
+    back = fair.counterfactual(moved, ["group", "target"], {"group": A["group"].to_numpy(), "target": y},
+                               sensitive_features=1 - A)  # fmt: skip
+    assert_array_equal(back[:, [2, 5]], X[:, [2, 5]])
+
+
+@pytest.mark.parametrize("mode", ["latent", "trained"])
+def test_immutable_columns_of_an_array(small, small_of, mode):
+    X, y, A = small
+    fair = _trained(X, y, A, counterfactual_map=mode, immutable_features=[3, np.int64(0)])
+    for attr in ("group", "target", ["group", "target"]):
+        moved = fair.counterfactual(X, attr, sensitive_features=A)
+        assert_array_equal(moved[:, [0, 3]], X[:, [0, 3]])
+        changed = (moved != X).any(axis=1)
+        assert changed.mean() > 0.9
+        assert (moved != X)[changed][:, [1, 2, 4, 5, 6, 7]].mean() > 0.99
+    path = fair.counterfactual_path(X, "group", n_steps=3, sensitive_features=A)
+    assert all((rows[:, [0, 3]] == X[:, [0, 3]]).all() for rows in path)
+    # Without the parameter they move.
+    free = small_of[mode]
+    assert (free.counterfactual(X, "group", sensitive_features=A)[:, [0, 3]] != X[:, [0, 3]]).all()
+
+
+def test_a_map_with_immutable_columns_is_exact(small):
+    X, y, A = small
+    fair = _bend(_trained(X, y, A, immutable_features=[0, 3]))
+    there = fair.counterfactual(X, "group", sensitive_features=A)
+    assert _distance(X, fair.counterfactual(there, "group", sensitive_features=1 - A)) < 1e-6
+    # The columns that stay are looked at.
+    shifted = X + 2.0 * (np.arange(8) == 0)
+    step = fair.counterfactual(shifted, "group", sensitive_features=A) - shifted
+    assert np.abs(step - (there - X)).max() > 1e-3
+
+
+@pytest.mark.parametrize("mode", ["latent", "trained"])
+def test_immutable_columns_of_a_frame(small, mode):
+    X, y, A = small
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    fair = _trained(frame, y, A, counterfactual_map=mode, immutable_features=["d", 0])
+    moved = fair.counterfactual(frame, "group", sensitive_features=A)
+    assert isinstance(moved, pd.DataFrame)
+    assert (moved != frame).all().to_dict() == {name: name not in "ad" for name in "abcdefgh"}
+
+
+@pytest.mark.parametrize("mode", ["latent", "trained"])
+def test_positions_of_immutable_columns_leave_sensitive_ones_out(small, mode):
+    X, y, A = small
+    rows = np.column_stack([A["group"], X])
+    fair = _trained(rows, y, sensitive_columns=[0], immutable_features=[3], counterfactual_map=mode)
+    moved = fair.counterfactual(rows, "x0")
+    assert_array_equal((moved != rows).all(axis=0), np.arange(9) != 4)
+    assert_array_equal(moved[:, 4], rows[:, 4])
+
+
+@pytest.mark.parametrize("mode", ["latent", "trained"])
+def test_immutable_columns_of_a_frame_with_a_sensitive_one(small, mode):
+    X, y, A = small
+    frame = pd.DataFrame(X, columns=list("abcdefgh"))
+    frame.insert(2, "sex", np.where(A["group"] == 1, "m", "f"))
+    fair = _trained(frame, y, sensitive_columns=["sex"], immutable_features=["d"], counterfactual_map=mode)
+    moved = fair.counterfactual(frame, "sex")
+    assert (moved != frame).all().to_dict() == {name: name != "d" for name in frame.columns}
+    assert moved["d"].equals(frame["d"])
+
+
+@pytest.mark.parametrize("features", [["height"], [8], [-1], [1.5], ["group"]])
+def test_unknown_immutable_columns(small, features):
+    X, y, A = small
+    with pytest.raises(ValueError, match=rf"immutable_features: {features[0]!r} is not a column of X"):
+        _model(immutable_features=features, counterfactual_map="latent").fit(X, y, sensitive_features=A)
+
+
+@pytest.mark.parametrize("features", [[], "age", 3])
+def test_immutable_columns_must_be_a_list(small, features):
+    X, y, A = small
+    with pytest.raises(ValueError, match="immutable_features=.*expected a non-empty list"):
+        _model(immutable_features=features).fit(X, y, sensitive_features=A)
+
+
+@pytest.mark.parametrize("encoder", [PCA(4), FrozenEstimator(PCA(4)), lambda X: X[:, :4]])
+def test_an_encoder_must_tell_its_columns(small, encoder):
+    X, y, A = small
+    if isinstance(encoder, FrozenEstimator):
+        encoder.estimator.fit(X)
+    fair = _model(encoder=encoder, immutable_features=[0], counterfactual_map="latent")
+    with pytest.raises(ValueError, match="does not say which of its columns.*Use encoder=TabularCodec"):
+        fair.fit(X, y, sensitive_features=A)
+
+
+@pytest.mark.parametrize("n_immutable", [8, 7])
+def test_a_map_needs_columns_to_move(small, n_immutable):
+    X, y, A = small
+    with pytest.raises(ValueError, match="immutable_features"):
+        _trained(X, y, A, immutable_features=list(range(n_immutable)))
+
+
+def test_the_unit_of_a_column_that_stays_changes_nothing(small):
+    X, y, A = small
+    unit = np.r_[1000.0, np.ones(7)]
+    moved, other = (
+        _trained(rows, y, A, immutable_features=[0]).counterfactual(rows, "group", sensitive_features=A)
+        for rows in (X, X * unit)
+    )
+    assert_allclose(other / unit, moved, rtol=0, atol=0.01 * np.abs(moved - X).max())
