@@ -97,10 +97,6 @@ def assert_same_table(result, expected, fitted=None):
             pd.testing.assert_series_equal(got, wanted, check_exact=True)
 
 
-def values_with_gaps(values, n_rows):
-    return st.lists(st.none() | values, min_size=n_rows, max_size=n_rows)
-
-
 @st.composite
 def mixed_columns(draw):
     """Lists of values, None where missing, and for each a dtype in either library."""
