@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_array
 
+from ._fit_state import seeded
 from ._latent import row_chunks
 
 # Rows that pass through a torch encoder at once.
@@ -101,8 +102,10 @@ class Encoding:
         self.encoder, self.decoder = encoder, decoder
 
     @classmethod
-    def fit(cls, encoder, decoder, X, y):
+    def fit(cls, encoder, decoder, X, y, seed=None):
         """Clone and fit an estimator; a ``FrozenEstimator``, a network or a callable is used as it is.
+
+        ``seed`` takes the place of every ``random_state`` of the estimator that is None.
 
         Returns
         -------
@@ -114,7 +117,7 @@ class Encoding:
         if not hasattr(encoder, "fit") or is_network(encoder):
             encoding = cls(encoder, decoder)
             return encoding, encoding.encode(X)
-        encoder = clone(encoder)
+        encoder = clone(encoder) if isinstance(encoder, FrozenEstimator) else seeded(encoder, seed)
         if isinstance(encoder, FrozenEstimator) or not hasattr(encoder, "fit_transform"):
             encoding = cls(encoder.fit(X, y), decoder)
             return encoding, encoding.encode(X)

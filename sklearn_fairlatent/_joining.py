@@ -56,6 +56,20 @@ def join_columns(rows, names, values, order):
     return frame.with_columns(*series).select(order).to_native()
 
 
+def with_categories(rows, template, names):
+    """Rows of a frame whose columns ``names`` are categories where those of the frame ``template`` are."""
+    like = as_frame(template)
+    names = [name for name in names if like.get_column(name).dtype in (nw.Categorical, nw.Enum)]
+    if isinstance(rows, pd.DataFrame):
+        return rows.astype({name: template[name].dtype for name in names})
+    known = [
+        nw.col(name).fill_nan(None) if as_frame(rows).get_column(name).dtype.is_float() else nw.col(name)
+        for name in names
+    ]
+    casts = [column.cast(like.get_column(name).dtype) for column, name in zip(known, names, strict=True)]
+    return as_frame(rows).with_columns(*casts).to_native()
+
+
 def series_like(given, values):
     """Labels as the kind of ``given``: a Series of its library, or an array."""
     if isinstance(given, np.ndarray):

@@ -4,12 +4,13 @@ from typing import Any
 
 import narwhals as nw
 import numpy as np
-from sklearn.utils.validation import check_is_fitted
+from scipy.sparse import issparse
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from ._attributes import read_sensitive_features
 from ._counterfactual import requested_moves, wanted_codes
 from ._encoding import as_frame
 from ._explanation import explain
+from ._groups import read_columns
 from ._parameters import check_value, is_integer, is_real
 from ._revision import Revision
 from ._rounding import codec_of
@@ -32,6 +33,7 @@ class MovingMixin:
     counterfactual_map_: Any
     _fixed: np.ndarray
     _immutable: list
+    _sensitive_positions: list
     _read_rows: Any
     _own_names: Any
     _give_back: Any
@@ -200,7 +202,7 @@ class MovingMixin:
         """What every move of these rows needs, read once."""
         check_is_fitted(self)
         rows, own = self._read_rows(X, reset=False)
-        told = self._own_codes(own, sensitive_features, len(rows), getattr(X, "index", None))
+        told = self._own_codes(own, sensitive_features, _num_samples(rows), getattr(X, "index", None))
         return _Given(self, X, own, told, np.asarray(self.encoding_.encode(rows)))
 
     def _move(self, given, attr, value):
@@ -233,7 +235,7 @@ class MovingMixin:
         columns = dict(own)
         names = [variable.name for variable in self._variables]
         if sensitive_features is not None:
-            given = read_sensitive_features(sensitive_features, n_samples, index)
+            given = read_columns(sensitive_features, n_samples, index)
             if len(given) == len(names) and all(name.startswith("sensitive_feature_") for name in given):
                 given = dict(zip(names, given.values(), strict=True))
             strangers = sorted(set(given) - set(names))
@@ -361,14 +363,16 @@ def _restored(rows, X, kept, fair):
             if stays.any():
                 columns.append(_mixed(given.get_column(name), frame.get_column(name), stays))
         return frame.with_columns(*columns).to_native() if columns else rows
-    if frame is None and given is None and not own and np.shape(X) == np.shape(rows):
+    if frame is None and given is None and not issparse(X) and np.shape(X) == np.shape(rows):
         X, out = np.asarray(X), np.array(rows, copy=True)
-        unmoved = kept.all(1)
-        out[unmoved] = X[unmoved]
-        if kept.shape[1] > 1:
-            out[kept] = X[kept]
-        if fair._immutable:
-            out[:, fair._immutable] = X[:, fair._immutable]
+        if not own:
+            unmoved = kept.all(1)
+            out[unmoved] = X[unmoved]
+        if out.ndim == 2:
+            others = np.delete(np.arange(out.shape[1]), fair._sensitive_positions)
+            stays = np.broadcast_to(kept, (len(out), len(others))).copy()
+            stays[:, fair._immutable] = True
+            out[:, others] = np.where(stays, X[:, others], out[:, others])
         return out
     return rows
 

@@ -74,24 +74,37 @@ def rounding_of(codec, E):
     return Rounding(one_hot, indicators, low, high, list(codec.feature_groups_.values()))
 
 
-def column_positions(names, labels):
-    """Positions of the immutable columns ``names`` (names or positions) among ``labels``, sorted.
+def column_positions(names, labels, sensitive):
+    """Positions of the immutable columns ``names``, sorted, among the columns beside ``sensitive``.
+
+    Parameters
+    ----------
+    names : list of str or int
+    labels : list
+        Names of all columns of X, or their positions.
+    sensitive : list of int
+        Positions of the sensitive columns.
 
     Raises
     ------
     ValueError
-        If a name is not a column.
+        If a name is not a column, or a sensitive one.
     """
+    others = [k for k in range(len(labels)) if k not in sensitive]
     positions = set()
     for name in names:
         if name in labels:
-            positions.add(labels.index(name))
-        elif isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= name < len(labels):
-            positions.add(int(name))
+            position = labels.index(name)
+        elif isinstance(name, (int, np.integer)) and not isinstance(name, bool):
+            position = int(name)
         else:
+            position = -1
+        if position not in others:
             raise ValueError(
-                f"immutable_features: {name!r} is not a column of X beside the sensitive ones, which are {labels}."
+                f"immutable_features: {name!r} is not a column of X beside the sensitive ones, which are "
+                f"{[labels[k] for k in others]}."
             )
+        positions.add(others.index(position))
     return sorted(positions)
 
 

@@ -3,7 +3,6 @@
 import copy
 from typing import Any
 
-import narwhals as nw
 import numpy as np
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
@@ -17,6 +16,7 @@ from ._encoding import (
     is_memory_mapped,
     take_columns,
 )
+from ._joining import join_columns, with_categories
 from ._latent import row_chunks
 
 FLOATS = [np.float64, np.float32]
@@ -28,6 +28,7 @@ class RowsMixin:
     # What it needs of the estimator.
     sensitive_columns: Any
     encoder: Any
+    decoder: Any
     encoding_: Any
     n_features_in_: int
     feature_names_in_: np.ndarray
@@ -56,8 +57,9 @@ class RowsMixin:
             names = column_names(X)
             positions = self._sensitive_positions
             own = {name: column_values(X, names[k]) for name, k in zip(self._own_names(), positions, strict=True)}
-            if as_frame(X) is None:
-                # An array has no word for "missing": there a NaN is an accident, as in every other column.
+            if reset and as_frame(X) is None:
+                # An array has no word for "missing": there a NaN is an accident, as in every other column. Later it is
+                # what inverse_transform gives.
                 check_array(X[:, positions], dtype=None)
             kept = [name for k, name in enumerate(names) if k not in positions]
             if not kept:
@@ -132,23 +134,21 @@ class RowsMixin:
             index = getattr(like, "index", None)
             if decoded is not None and index is not None and hasattr(rows, "index"):
                 return rows.set_axis(index)
-            if like is None or as_frame(like) is None or decoded is not None or np.ndim(rows) != 2:
+            # What a generator gives has other columns than its latents.
+            generated = self.encoder is None and self.decoder is not None
+            if like is None or as_frame(like) is None or decoded is not None or np.ndim(rows) != 2 or generated:
                 return rows
             return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
-        attributes = dict(zip(self._own_names(), self._sensitive_positions, strict=True))
-        missing = np.full(len(E), np.nan)
-        own = {name: (own or {}).get(name, missing) for name in attributes}
-        frame = as_frame(rows)
-        if frame is None and self._template is None:
-            columns = list(rows.T)
-            for name, position in sorted(attributes.items(), key=lambda pair: pair[1]):
-                columns.insert(position, own[name])
-            return np.column_stack(columns)
-        if frame is None:
-            names = np.delete(self.feature_names_in_, self._sensitive_positions)
-            frame = as_frame(frame_like(self._template, dict(zip(names, rows.T, strict=True))))
-        backend = nw.get_native_namespace(frame)
-        series = [nw.new_series(name, values.tolist(), backend=backend) for name, values in own.items()]
-        given: Any = frame.with_columns(*series).select(list(self.feature_names_in_)).to_native()
+        template, positions = self._template, self._sensitive_positions
+        labels = list(range(self.n_features_in_)) if template is None else column_names(template)
+        names = [labels[k] for k in positions]
+        values = [(own or {}).get(name, np.full(len(E), np.nan)) for name in self._own_names()]
+        if template is None:
+            # What a decoder gives may be a frame whatever X is.
+            return join_columns(rows, names, values, labels) if as_frame(rows) is None else rows
+        if as_frame(rows) is None:
+            others = [label for k, label in enumerate(labels) if k not in positions]
+            rows = frame_like(template, dict(zip(others, rows.T, strict=True)))
+        given = with_categories(join_columns(rows, names, values, labels), template, names)
         index = getattr(like, "index", None)
         return given.set_axis(index) if index is not None and hasattr(given, "index") else given

@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 from sklearn.utils import column_or_1d
 
-from ._attributes import as_values, label_variable, read_sensitive_features, sensitive_variable
+from ._attributes import as_values, label_variable, sensitive_variable
 from ._exceptions import MissingSensitiveWarning
-from ._groups import is_continuous
+from ._groups import is_continuous, read_columns
 
 # Frames from a warning to who called: this function, the estimator's ``_fit``, its ``fit``.
 CALLER = 4
@@ -39,7 +39,7 @@ def read_attributes(own, sensitive_features, n_samples, index, *, taken, continu
     """
     columns = dict(own)
     if sensitive_features is not None:
-        given = read_sensitive_features(sensitive_features, n_samples, index)
+        given = read_columns(sensitive_features, n_samples, index)
         clashes = sorted(set(given) & set(columns))
         if clashes:
             raise ValueError(f"{clashes} are in sensitive_columns and in sensitive_features. Name each attribute once.")

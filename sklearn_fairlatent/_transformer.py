@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
 
 from ._attributes import (
     CONSTRAINTS,
@@ -151,8 +151,8 @@ class FairLatentTransformer(
         the rows it joins. It is kept where held-out rows and judges of their own find it better than the closed
         form it starts from. Takes one to three minutes.
     immutable_features : list of str or int, default=None
-        Columns of X, by name or position among those that are not sensitive, that no counterfactual changes, whatever
-        a decoder loses or repairs. With ``encoder=None`` or a :class:`TabularCodec`.
+        Columns of X, by name or position, that no counterfactual changes, whatever a decoder loses or repairs.
+        With ``encoder=None`` or a :class:`TabularCodec`.
     n_codes : int or None, default=None
         From 2 to 512. At most so many different rows are handed on: the block is cut into cells, and :meth:`transform`
         gives each row the representative of its cell. What any model can do with finitely many codes can be bounded,
@@ -340,12 +340,40 @@ class FairLatentTransformer(
             self._fit(X, y, sensitive_features, before if self.warm_start else {})
         return self
 
+    def fit_transform(self, X, y=None, *, sensitive_features=None):
+        """Learn the latent space, and hand on the fair part of the training rows.
+
+        As ``fit(X, y).transform(X)``, but for an ``encoder`` that gives its training rows other values than new ones
+        (:class:`OutOfFoldScores`, :class:`sklearn.preprocessing.TargetEncoder`): these go through the encoder's own
+        ``fit_transform``. A pipeline calls this method, so that what stands behind never learns from scores that have
+        seen the row's label.
+
+        Parameters
+        ----------
+        X, y, sensitive_features
+            As in :meth:`fit`.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_components)
+            See :meth:`transform`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As :meth:`fit`.
+        """
+        with fresh_state(self, PRIVATE_STATE) as before:
+            E = self._fit(X, y, sensitive_features, before if self.warm_start else {})
+        return self._quantised(self._hand_on(E))
+
     def _fit(self, X, y, sensitive_features, before):
+        """What both do; the encoded rows."""
         check_parameters(self)
         index = getattr(X, "index", None)
         given = X
         X, own = self._read_rows(X, reset=True)
-        n_samples = len(X)
+        n_samples = _num_samples(X)
         target, label = self._read_label(y, n_samples)
         if self.n_codes is not None:
             self._note_rows(X, before)
@@ -370,7 +398,7 @@ class FairLatentTransformer(
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         with reproducible(seed, self.n_threads):
             rng = np.random.RandomState(seed)
-            self.encoding_, E = Encoding.fit(self.encoder, self.decoder, X, y)
+            self.encoding_, E = Encoding.fit(self.encoder, self.decoder, X, y, seed)
             self.latent_layout_ = self._layout(E.shape[1], target, variables)
             train_rows, held_out_rows = split_rows(n_samples, self.validation_fraction, label, attributes, rng)
             codes, task = describe_task(target, label, variables, attributes, strata, self.fairness_strength)
@@ -397,9 +425,8 @@ class FairLatentTransformer(
             self._immutable, self._fixed = [], np.zeros(0, dtype=int)
             if self.immutable_features is not None:
                 # Without an encoder a frame has become an array, which has no names.
-                labels = column_names(given) if as_frame(given) is not None else column_names(X)
-                labels = [name for name in labels if as_frame(given) is None or str(name) not in own]
-                self._immutable = column_positions(self.immutable_features, labels)
+                labels = column_names(given) if as_frame(given) is not None else list(range(np.shape(given)[1]))
+                self._immutable = column_positions(self.immutable_features, labels, self._sensitive_positions)
                 self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
             if self.n_codes is not None:
                 self._fit_codebook(E, codes, task, target, label, seed)
@@ -411,6 +438,7 @@ class FairLatentTransformer(
             self.classes_ = target.categories
         self.trained_without_sensitive_ = not variables
         self._judge(task, codes, held_out_rows, utilities, before)
+        return E
 
     def _schedule(self, warm):
         return Schedule(
@@ -428,6 +456,8 @@ class FairLatentTransformer(
         if y is None:
             return None, np.zeros(n_samples)
         name = getattr(y, "name", None)
+        if isinstance(name, str) and name == "residual":
+            raise ValueError("y bears the name 'residual', that of a block of the latent. Rename it.")
         variable, codes = label_variable(y, self.task, name if isinstance(name, str) and name else "target")
         if len(codes) != n_samples:
             raise ValueError(f"y has {len(codes)} rows, X has {n_samples}; they must have the same length.")

@@ -190,6 +190,14 @@ BAD_FITS = {
         A,
         r"\['group'\] bear the name of another block.*Rename",
     ),
+    "label called residual": ({}, X, pd.Series(Y, name="residual"), A, "y bears the name 'residual'.*Rename it"),
+    "attributes of a dict in another order": (
+        {},
+        FRAME,
+        Y,
+        {"group": A["group"].iloc[::-1]},
+        r"another order.*loc\[X.index\]",
+    ),
     "attribute called target": ({}, X, Y, A.rename(columns={"group": "target"}), r"\['target'\].*Rename"),
     "attribute given twice": (
         {"sensitive_columns": ["sex"]},
@@ -472,8 +480,9 @@ def test_a_bad_question_says_what_to_ask(unharmed, case):
 
 def test_groups_told_in_another_order():
     fair = FairLatentTransformer(**PARAMS).fit(FRAME, Y, sensitive_features=A)
-    with pytest.raises(ValueError, match=r"another order.*loc\[X.index\]"):
-        fair.counterfactual(FRAME, "group", sensitive_features=A.iloc[::-1])
+    for told in (A.iloc[::-1], {"group": A["group"].iloc[::-1]}):
+        with pytest.raises(ValueError, match=r"another order.*loc\[X.index\]"):
+            fair.counterfactual(FRAME, "group", sensitive_features=told)
 
 
 def test_the_attribute_inside_an_array_may_not_be_absent():

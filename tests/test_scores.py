@@ -1,6 +1,7 @@
 """Out-of-fold scores: no row is scored by a model that saw it, and what comes behind takes them."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -147,3 +148,40 @@ def test_in_front_of_the_latent_as_encoder_and_as_step():
     assert_array_equal(inside.transform(data.data), ahead.transform(data.data))
     L = inside.to_latent(data.data)
     assert_allclose(inside.from_latent(L), data.data, atol=1e-8)
+
+
+def test_what_stands_behind_a_latent_with_scores_learns_from_out_of_fold_ones():
+    data = make_biased_latents(600, random_state=0)
+    rng = np.random.default_rng(0)
+    y, A = rng.integers(0, 2, 600), data.sensitive_features
+    settings = {"max_epochs": 1, "random_state": 0}
+    scores = OutOfFoldScores(KNeighborsClassifier(n_neighbors=1), random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Z = FairLatentTransformer(encoder=scores, **settings).fit_transform(data.data, y, sensitive_features=A)
+        fair = FairLatentTransformer(encoder=scores, **settings).fit(data.data, y, sensitive_features=A)
+    # The labels are noise: negative control, the in-sample scores know them.
+    assert roc_auc_score(y, fair.transform(data.data)[:, 0]) > 0.65
+    assert abs(roc_auc_score(y, Z[:, 0]) - 0.5) < 0.1
+    ahead = FairLatentTransformer(**settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        same = make_pipeline(clone(scores), ahead).fit_transform(
+            data.data, y, fairlatenttransformer__sensitive_features=A
+        )
+    assert_array_equal(Z, same)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning")
+def test_an_encoder_without_a_seed_gets_one_of_the_transformer():
+    data = make_biased_latents(300, random_state=0)
+    fits = [
+        FairLatentTransformer(encoder=OutOfFoldScores(), max_epochs=1, random_state=seed).fit(
+            data.data, data.target, sensitive_features=data.sensitive_features
+        )
+        for seed in (0, 0, 1)
+    ]
+    first, again, other = (fair.encoding_.encoder.transform(data.data) for fair in fits)
+    assert_array_equal(first, again)
+    assert (first != other).any()
+    assert fits[0].encoder.random_state is None

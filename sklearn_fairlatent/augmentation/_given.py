@@ -8,9 +8,9 @@ import pandas as pd
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._attributes import Variable, as_values, label_variable, read_sensitive_features, sensitive_variable
+from .._attributes import Variable, as_values, label_variable, sensitive_variable
 from .._encoding import as_frame
-from .._groups import is_continuous
+from .._groups import is_continuous, read_columns
 from .._joining import split_columns
 
 FLOATS = [np.float64, np.float32]
@@ -79,7 +79,7 @@ def read_given(X, y, sensitive_features, columns):
         X, rest = (check_array(part, dtype=FLOATS, input_name="X") for part in (X, rest))
     attributes = dict(own)
     if sensitive_features is not None:
-        told = read_sensitive_features(sensitive_features, n_samples, getattr(X, "index", None))
+        told = read_columns(sensitive_features, n_samples, getattr(X, "index", None))
         clashes = sorted(set(told) & set(attributes))
         if clashes:
             raise ValueError(f"{clashes} are in sensitive_columns and in sensitive_features. Name each once.")

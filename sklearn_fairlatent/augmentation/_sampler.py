@@ -12,6 +12,7 @@ from sklearn.utils.validation import validate_data
 from threadpoolctl import threadpool_limits
 
 from .._encoding import Encoding, column_names
+from .._fit_state import seeded
 from .._groups import crossed
 from .._joining import join_columns, series_like, take_rows
 from .._latent import row_chunks
@@ -351,8 +352,10 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
     def _judges(self, sources, given, rng):
         if self.judge is None:
             return None
-        if not isinstance(self.judge, str):
+        if isinstance(self.judge, FrozenEstimator):
             judge = self.judge
+        elif not isinstance(self.judge, str):
+            judge = seeded(self.judge, int(rng.randint(2**31 - 1)))
         elif sources.generated:
             judge = FrozenEstimator(sources.annotator)
         else:

@@ -14,9 +14,9 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import column_or_1d, indexable
 from sklearn.utils.parallel import Parallel, delayed
 
-from .._attributes import as_values, read_sensitive_features
+from .._attributes import as_values
 from .._fit_state import seeded
-from .._groups import binary_labels
+from .._groups import binary_labels, read_columns
 from ..metrics._scorers import NAMED_METRICS, fairness_scorer
 from ._fitting import fit_arguments, fit_with_attributes, take_rows
 from ._refit import check_bound
@@ -319,7 +319,7 @@ def fairness_frontier(
     X = np.asarray(X) if isinstance(X, (list, tuple)) else X
     X, y = indexable(X, y if isinstance(y, pd.Series) else column_or_1d(as_values(y)))
     index = X.index if isinstance(getattr(X, "index", None), pd.Index) else None
-    A = pd.DataFrame(read_sensitive_features(sensitive_features, len(y), index), index=index)
+    A = pd.DataFrame(read_columns(sensitive_features, len(y), index), index=index)
     splits = _splits(cv, X, y, A, bins, random_state)
     held_out = np.concatenate([test for _, test in splits])
     y_true, groups = take_rows(y, held_out), take_rows(A, held_out)

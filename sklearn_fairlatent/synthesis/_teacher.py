@@ -40,8 +40,9 @@ class Teacher:
         """The teacher, and its label probabilities of the training rows; from the user's transformer, fitted or not."""
         frozen = inner_transformer(transformer)
         if frozen is transformer and not _is_fitted(transformer):
-            frozen = _fitted(transformer, X, y, attributes, variables, seed, is_table)
-        Z = np.asarray(frozen.transform(X))
+            frozen, Z = _fitted(transformer, X, y, attributes, variables, seed, is_table)
+        else:
+            Z = np.asarray(frozen.transform(X))
         teacher = cls(frozen, LogisticRegression(max_iter=1000).fit(Z, codes))
         teacher._describe(X, attributes, seed)
         return teacher, teacher.readout.predict_proba(Z)
@@ -115,7 +116,7 @@ def _is_fitted(transformer):
 
 
 def _fitted(transformer, X, y, attributes, variables, seed, is_table):
-    """A new transformer fitted on the rows."""
+    """A new transformer fitted on the rows, and what it hands on of them."""
     groups = {
         variable.name: [None if np.isnan(code) else variable.categories[int(code)] for code in codes]
         for variable, codes in zip(variables, attributes.T, strict=True)
@@ -135,7 +136,7 @@ def _fitted(transformer, X, y, attributes, variables, seed, is_table):
             warnings.filterwarnings("ignore", message="sensitive_features: .* rows have no value of")
             if strength != strengths[-1]:
                 warnings.simplefilter("ignore", LabelLostWarning)
-            new.fit(X, y, sensitive_features=groups or None)
+            Z = np.asarray(new.fit_transform(X, y, sensitive_features=groups or None))
         if not new.label_lost_:
             break
-    return new
+    return new, Z

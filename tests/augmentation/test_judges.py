@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 
@@ -154,3 +155,8 @@ def test_all_partners_of_a_batch_may_be_dropped(rows, kind):
     made, more, _ = flip((frame[:60], y[:60], None), batch_size=1, **params)
     assert 0 < made.flipped_.sum() < 60
     assert more["sex"].dtype == frame["sex"].dtype
+
+
+def test_a_judge_without_a_seed_gets_one(rows):
+    shares = [flip(rows, judge=RandomForestClassifier(3))[0].label_changed_ for _ in range(2)]
+    assert shares[0] == shares[1] > 0

@@ -88,7 +88,7 @@ def test_no_model_on_the_codes_exceeds_it(fair, unfair, model):
 )
 def test_the_estimate_is_fairlearns_difference_of_the_worst_classifier(constraints, measure):
     codes, group, y = _rows()
-    certificate = certify_codes(codes, group, y, n_codes=5, constraints=constraints)
+    certificate = certify_codes(codes, group, y=y, n_codes=5, constraints=constraints)
     table = certificate.comparisons
     assert certificate.estimate == table["estimate"].max() < certificate.bound == table["bound"].max()
     worst = table.loc[table["estimate"].idxmax()]
@@ -125,20 +125,20 @@ def test_the_order_of_rows_and_the_names_of_codes_do_not_matter():
     codes, group, y = _rows()
     order = np.random.RandomState(1).permutation(len(codes))
     renamed = np.array([3, 0, 4, 1, 2])[codes]
-    first = certify_codes(codes, group, y, n_codes=5, constraints="equalized_odds")
-    other = certify_codes(renamed[order], group[order], y[order], n_codes=5, constraints="equalized_odds")
+    first = certify_codes(codes, group, y=y, n_codes=5, constraints="equalized_odds")
+    other = certify_codes(renamed[order], group[order], y=y[order], n_codes=5, constraints="equalized_odds")
     assert first.bound == other.bound
     assert first.estimate == other.estimate
 
 
 def test_a_shift_adds_its_share():
-    codes, group, _ = _rows()
+    codes, group, y = _rows()
     plain = certify_codes(codes, group, n_codes=5)
     shifted = certify_codes(codes, group, n_codes=5, max_shift=0.1)
     assert shifted.bound == pytest.approx(0.9 * plain.bound + 0.1)
     assert shifted.estimate == plain.estimate
     assert "but for a share of 0.1 at most of each group," in shifted.sentence
-    within = certify_codes(*_rows(), n_codes=5, max_shift=0.1, constraints="equalized_odds")
+    within = certify_codes(codes, group, y=y, n_codes=5, max_shift=0.1, constraints="equalized_odds")
     assert "but for a share of 0.1 at most of each group and label," in within.sentence
     # In deployment the tenth may come from anywhere: at worst of one group from one code, of the other from another.
     p, q = (np.bincount(codes[group == name], minlength=5) / (group == name).sum() for name in "ac")
@@ -168,7 +168,7 @@ def test_all_bounds_hold_together_in_most_samples():
     for _ in range(12):
         group, y = np.repeat([0, 1, 2], [150, 200, 250]), rng.randint(2, size=600)
         codes = np.array([rng.choice(3, p=truth[g, label]) for g, label in zip(group, y, strict=True)])
-        table = certify_codes(codes, group, y, n_codes=3, constraints="equalized_odds", confidence=0.8).comparisons
+        table = certify_codes(codes, group, y=y, n_codes=3, constraints="equalized_odds", confidence=0.8).comparisons
         distances = [
             np.abs(truth[row.first, row.label] - truth[row.second, row.label]).sum() / 2 for row in table.itertuples()
         ]
@@ -232,13 +232,13 @@ def test_a_quantity_takes_bins():
 def test_labels_of_any_kind():
     codes, group, y = _rows()
     words = np.array(["no", "yes", "perhaps"])[y + (codes > 1)]
-    certificate = certify_codes(codes, group, words, n_codes=5, constraints="equalized_odds")
+    certificate = certify_codes(codes, group, y=words, n_codes=5, constraints="equalized_odds")
     assert set(certificate.comparisons["label"]) == {"no", "yes", "perhaps"}
-    opportunity = certify_codes(codes, group, words, n_codes=5, constraints="equal_opportunity", pos_label="yes")
+    opportunity = certify_codes(codes, group, y=words, n_codes=5, constraints="equal_opportunity", pos_label="yes")
     assert set(opportunity.comparisons["label"]) == {"yes"}
     assert "with label yes" in opportunity.sentence
     with pytest.raises(ValueError, match="pos_label=None is ambiguous"):
-        certify_codes(codes, group, words, n_codes=5, constraints="equal_opportunity")
+        certify_codes(codes, group, y=words, n_codes=5, constraints="equal_opportunity")
 
 
 # ---------------------------------------------------------------- what is refused
@@ -275,14 +275,14 @@ def test_errors_name_the_argument_and_the_remedy(change, message):
     codes, group, _ = _rows()
     given = {"codes": codes, "sensitive_features": group, "y": None, "n_codes": 5, **change}
     with pytest.raises((ValueError, TypeError), match=message):
-        certify_codes(given.pop("codes"), given.pop("sensitive_features"), given.pop("y"), **given)
+        certify_codes(given.pop("codes"), given.pop("sensitive_features"), **given)
 
 
 def test_a_group_that_lacks_a_label_is_refused():
     codes, group, y = _rows()
     y[group == "c"] = 0
     with pytest.raises(ValueError, match=r"group\(s\) \['c'\] .* fewer than 2 rows with label 1"):
-        certify_codes(codes, group, y, n_codes=5, constraints="equalized_odds")
+        certify_codes(codes, group, y=y, n_codes=5, constraints="equalized_odds")
 
 
 def test_a_group_that_fit_saw_must_not_be_left_out(fair):
@@ -320,7 +320,7 @@ def test_few_rows_are_warned_of():
     assert certificate.bound > lowest - 0.005
     assert lowest > 0.3
     with pytest.warns(SmallGroupWarning, match="'c' has . rows with label"):
-        certify_codes(codes, np.where(group == "b", "a", group), y, n_codes=5, constraints="equalized_odds")
+        certify_codes(codes, np.where(group == "b", "a", group), y=y, n_codes=5, constraints="equalized_odds")
 
 
 def test_one_code_tells_nothing():
@@ -405,7 +405,7 @@ def test_of_a_search_the_best_pipeline_is_certified():
 def test_the_constraint_is_the_transformers_own_if_none_is_given():
     fair = FairLatentTransformer(n_codes=4, constraints="equalized_odds", max_epochs=10, random_state=0)
     fair.fit(X[:N_TRAIN], Y[:N_TRAIN], sensitive_features=A[:N_TRAIN])
-    certificate = certify(fair, X[HELD_OUT], A[HELD_OUT], Y[HELD_OUT])
+    certificate = certify(fair, X[HELD_OUT], A[HELD_OUT], y=Y[HELD_OUT])
     assert certificate.constraints == "equalized_odds"
     assert set(certificate.comparisons["label"]) == set(Y)
     assert certify(fair, X[HELD_OUT], A[HELD_OUT], constraints="demographic_parity").constraints == "demographic_parity"

@@ -68,13 +68,14 @@ def test_immutable_columns_of_a_frame(small, mode):
 
 
 @pytest.mark.parametrize("mode", ["latent", "trained"])
-def test_positions_of_immutable_columns_leave_sensitive_ones_out(small, mode):
+def test_positions_of_immutable_columns_are_positions_in_X(small, mode):
     X, y, A = small
     rows = np.column_stack([A["group"], X])
-    fair = _trained(rows, y, sensitive_columns=[0], immutable_features=[3], counterfactual_map=mode)
-    moved = fair.counterfactual(rows, "x0")
-    assert_array_equal((moved != rows).all(axis=0), np.arange(9) != 4)
-    assert_array_equal(moved[:, 4], rows[:, 4])
+    fair = _trained(rows, y, sensitive_columns=[0], immutable_features=[3, 8], counterfactual_map=mode)
+    for given in (rows, pd.DataFrame(rows)):
+        moved = np.asarray(fair.counterfactual(given, "x0"))
+        assert_array_equal((moved != rows).all(axis=0), ~np.isin(np.arange(9), [3, 8]))
+        assert_array_equal(moved[:, [3, 8]], rows[:, [3, 8]])
 
 
 @pytest.mark.parametrize("mode", ["latent", "trained"])
@@ -93,6 +94,13 @@ def test_unknown_immutable_columns(small, features):
     X, y, A = small
     with pytest.raises(ValueError, match=rf"immutable_features: {features[0]!r} is not a column of X"):
         _model(immutable_features=features, counterfactual_map="latent").fit(X, y, sensitive_features=A)
+
+
+def test_a_sensitive_column_cannot_be_immutable(small):
+    X, y, A = small
+    fair = _model(sensitive_columns=[0], immutable_features=[0], counterfactual_map="latent")
+    with pytest.raises(ValueError, match="immutable_features: 0 is not a column of X beside the sensitive ones"):
+        fair.fit(np.column_stack([A["group"], X]), y)
 
 
 @pytest.mark.parametrize("features", [[], "age", 3])

@@ -1,0 +1,96 @@
+"""Sensitive attributes that are columns of X: read, left out, and given back in the kind of X."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.sparse import csr_matrix
+from sklearn.decomposition import TruncatedSVD
+
+from sklearn_fairlatent import FairLatentTransformer, TabularCodec
+from sklearn_fairlatent.datasets import make_biased_latents
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),
+    pytest.mark.filterwarnings("ignore::sklearn_fairlatent.LabelLostWarning"),
+]
+
+DATA = make_biased_latents(300, 6, random_state=0)
+X, Y, S = DATA.data, DATA.target, DATA.sensitive_features["group"].to_numpy()
+INSIDE = np.column_stack([S, X])
+
+
+def _fair(**params):
+    return FairLatentTransformer(**{"max_epochs": 2, "random_state": 0, **params})
+
+
+def test_frames_whose_columns_are_called_by_numbers():
+    frame = pd.DataFrame(INSIDE)
+    fair = _fair(sensitive_columns=[0]).fit(frame, Y)
+    moved = fair.counterfactual(frame, "x0")
+    assert moved.columns.tolist() == list(range(7))
+    assert_array_equal(moved[0], 1 - S)
+    back = fair.inverse_transform(fair.transform(frame))
+    assert back.columns.tolist() == list(range(7))
+    assert back[0].isna().all()
+    assert_array_equal(moved, _fair(sensitive_columns=[0]).fit(INSIDE, Y).counterfactual(INSIDE, "x0"))
+
+
+def test_what_an_array_was_is_put_back_beside_its_sensitive_column():
+    fair = _fair(sensitive_columns=[0], immutable_features=[1], encoder=TabularCodec()).fit(INSIDE, Y)
+    beyond = INSIDE.copy()
+    beyond[:, 1] = 99  # the codec would clip it
+    assert_array_equal(fair.counterfactual(beyond, "x0")[:, 1], beyond[:, 1])
+    beyond[:, 2] = -99
+    stays = S == 1
+    moved = fair.counterfactual(beyond, "x0", 1.0)
+    assert_array_equal(moved[stays], beyond[stays])
+    assert (moved[~stays, 2] != -99).all()
+
+
+def test_an_array_that_came_back_without_its_attribute_can_be_read_again():
+    fair = _fair(sensitive_columns=[0]).fit(INSIDE, Y)
+    Z = fair.transform(INSIDE)
+    back = fair.inverse_transform(Z)
+    assert np.isnan(back[:, 0]).all()
+    assert_allclose(fair.transform(back), Z, atol=1e-8)
+    # Of a row whose group is missing it is read from the row itself.
+    assert np.isin(fair.counterfactual(back, "x0")[:, 0], [0, 1]).all()
+    with pytest.raises(ValueError, match="contains NaN"):
+        fair.fit(back, Y)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_categories_stay_categories(library):
+    frame = pd.DataFrame(X, columns=list("abcdef")).assign(sex=pd.Categorical(np.where(S == 1, "m", "f")))
+    frame = frame if library == "pandas" else pl.from_pandas(frame)
+    fair = _fair(sensitive_columns=["sex"]).fit(frame, Y)
+    moved = fair.counterfactual(frame, "sex")
+    assert moved["sex"].dtype == frame["sex"].dtype
+    assert moved["sex"].to_list() == np.where(S == 1, "f", "m").tolist()
+    back = fair.inverse_transform(fair.transform(frame))["sex"]
+    assert back.dtype == frame["sex"].dtype
+    assert (back.isna() if library == "pandas" else back.is_null()).all()
+
+
+def test_a_generator_gives_what_it_gives_for_a_frame_of_latents():
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    for n_copies in (1, 3):
+        fair = _fair(decoder=np.exp if n_copies == 1 else _thrice)
+        fair.fit(frame, Y, sensitive_features=pd.Series(S, name="group"))
+        moved = fair.counterfactual(frame[:4], "group")
+        assert isinstance(moved, np.ndarray)
+        assert moved.shape == (4, 6 * n_copies)
+
+
+def _thrice(E):
+    return np.hstack([E] * 3)
+
+
+def test_sparse_rows_behind_an_encoder_that_takes_them():
+    rows = csr_matrix(X)
+    fair = _fair(encoder=TruncatedSVD(6, random_state=0)).fit(rows, Y, sensitive_features=S)
+    dense = _fair(encoder=TruncatedSVD(6, random_state=0)).fit(X, Y, sensitive_features=S)
+    assert_allclose(fair.transform(rows), dense.transform(X), atol=1e-6)
+    assert fair.counterfactual(rows, "sensitive_feature_0").shape == X.shape
