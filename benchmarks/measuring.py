@@ -13,7 +13,13 @@ from fairlearn.metrics import (
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
-from sklearn.model_selection import GroupShuffleSplit, StratifiedKFold, cross_val_predict, train_test_split
+from sklearn.model_selection import (
+    GroupShuffleSplit,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    cross_val_predict,
+    train_test_split,
+)
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -114,7 +120,7 @@ def _largest_gap(values, groups):
     return float((np.max(shares, axis=0) - np.min(shares, axis=0)).max())
 
 
-def leakage(Z, attribute, seed=0, within=None):
+def leakage(Z, attribute, seed=0, within=None, together=None):
     """AUC of every probe for an attribute (macro one-vs-rest for many groups), at its highest over label strata.
 
     Parameters
@@ -124,6 +130,8 @@ def leakage(Z, attribute, seed=0, within=None):
     attribute : ndarray of shape (n,)
     within : ndarray of shape (n,) or None
         Labels, for equalized odds: the attribute is read among rows of one label.
+    together : ndarray of shape (n,) or None
+        Rows of one value are in one fold: a probe that has learned some versions of a text would know its others.
     """
     strata = np.zeros(len(Z)) if within is None else within
     groups = np.unique(attribute)
@@ -131,14 +139,15 @@ def leakage(Z, attribute, seed=0, within=None):
     for stratum in np.unique(strata):
         rows = strata == stratum
         targets = groups[1:] if len(groups) == 2 else groups
-        panels = [probes(Z[rows], np.where(attribute[rows] == g, "in", "a rest"), seed) for g in targets]
+        kept = None if together is None else together[rows]
+        panels = [probes(Z[rows], np.where(attribute[rows] == g, "in", "a rest"), seed, kept) for g in targets]
         for name in panels[0]:
             found[name] = max(found.get(name, 0.0), float(np.mean([panel[name] for panel in panels])))
     return found
 
 
-def probes(Z, attribute, seed=0):
-    """Cross-validated AUC for a two-group attribute of three probes trained on held-out rows."""
+def probes(Z, attribute, seed=0, together=None):
+    """Cross-validated AUC for a two-group attribute of three probes trained on held-out rows; see :func:`leakage`."""
     panel = {
         "logistic regression": classifier(),
         "MLP": make_pipeline(
@@ -147,10 +156,10 @@ def probes(Z, attribute, seed=0):
         "boosting": HistGradientBoostingClassifier(random_state=seed),
     }
     group = attribute == np.unique(attribute)[1]
-    folds = StratifiedKFold(3, shuffle=True, random_state=seed)
+    folds = (StratifiedKFold if together is None else StratifiedGroupKFold)(3, shuffle=True, random_state=seed)
     scores = {}
     for name, probe in panel.items():
-        predicted = cross_val_predict(probe, Z, group, cv=folds, method="predict_proba")[:, 1]
+        predicted = cross_val_predict(probe, Z, group, cv=folds, groups=together, method="predict_proba")[:, 1]
         scores[name] = roc_auc_score(group, predicted)
     return scores
 

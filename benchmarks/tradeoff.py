@@ -120,11 +120,12 @@ def run_cell(name, constraint, method_name, index, seed, quick):
                 outcomes.append({**key, "downstream": model_name, **about, **flat(scores), "auc": ranked})
         if index == len(method.grid) - 1:
             within = probed_within(problem.task, constraint, test.y)
+            together = None if problem.groups is None else problem.groups[parts[2]]
             for attribute in test.sensitive:
                 values = test.sensitive[attribute].to_numpy()
-                panel = leakage(Z["test"], values, seed, within)
+                panel = leakage(Z["test"], values, seed, within, together)
                 shuffled = np.random.RandomState(seed).permutation(len(values))
-                chance = leakage(Z["test"], values[shuffled], seed, within)
+                chance = leakage(Z["test"], values[shuffled], seed, within, together)
                 leaks.append({
                     **key, "attribute": attribute, "setting": about["setting"], "width": Z["test"].shape[1],
                     **{probe: round(auc, 5) for probe, auc in panel.items()},
@@ -184,7 +185,8 @@ def cells(problems, methods, constraints, seeds, quick):
                     last = len(method.grid) - 1
                     if (method.grid[last].get("n_components") or 0) > about.X.shape[1] - about.sensitive.shape[1]:
                         continue  # more columns than there are
-                    for index in sorted({0, last}) if quick else range(last + 1):
+                    # Without a label only leakage is measured, which is that of the last setting.
+                    for index in [last] if about.task == "none" else sorted({0, last}) if quick else range(last + 1):
                         yield name, constraint, method_name, index, seed
 
 
