@@ -1,7 +1,6 @@
 """Fair latent spaces for scikit-learn."""
 
 from ._codec import TabularCodec
-from ._counterfactual import pipeline_counterfactual
 from ._exceptions import (
     DisparityBoundWarning,
     LabelLostWarning,
@@ -10,6 +9,7 @@ from ._exceptions import (
     SmallGroupWarning,
 )
 from ._explanation import Explanation
+from ._pipelines import pipeline_counterfactual
 from ._scores import OutOfFoldScores
 from ._transformer import FairLatentTransformer
 

@@ -1,11 +1,10 @@
-"""Moving a block of the latent: which way, how far, for one or several attributes, alone or in a Pipeline."""
+"""Moving a block of the latent: which way, how far, for one or several attributes."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.pipeline import Pipeline
 
 from ._attributes import Variable
 
@@ -149,79 +148,3 @@ def requested_moves(attr, value, names, target):
     if strangers:
         raise ValueError(f"value has keys {strangers} that are not in attr={attrs}. Drop them.")
     return {name: value.get(asked) for name, asked in zip(resolved, attrs, strict=True)}
-
-
-def pipeline_counterfactual(pipeline, X, attr, value=None, *, sensitive_features=None):
-    """Counterfactuals of a :class:`FairLatentTransformer` inside a Pipeline, in the pipeline's input units.
-
-    Rows pass through the steps before the transformer, are moved by its ``counterfactual``, and come back through
-    the inverse of these steps, last first.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        A fitted pipeline with exactly one ``FairLatentTransformer``.
-    X : array-like of shape (n_samples, n_features)
-        Rows as ``pipeline.predict`` takes them.
-    attr, value, sensitive_features
-        As in :meth:`FairLatentTransformer.counterfactual`.
-
-    Returns
-    -------
-    array or frame of shape (n_samples, n_features)
-        Whatever the first step's ``inverse_transform`` returns.
-
-    Raises
-    ------
-    TypeError
-        If ``pipeline`` is no Pipeline.
-    ValueError
-        If it does not hold exactly one transformer, or a step before it has no ``inverse_transform``.
-
-    See Also
-    --------
-    FairLatentTransformer.counterfactual : The same for a transformer on its own.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> from sklearn_fairlatent import FairLatentTransformer, pipeline_counterfactual
-    >>> from sklearn_fairlatent.datasets import make_biased_latents
-    >>> data = make_biased_latents(400, random_state=0)
-    >>> fair = FairLatentTransformer(max_epochs=15, random_state=0)
-    >>> pipeline = make_pipeline(StandardScaler(), fair, LogisticRegression())
-    >>> _ = pipeline.fit(
-    ...     data.data, data.target, fairlatenttransformer__sensitive_features=data.sensitive_features
-    ... )
-    >>> pipeline_counterfactual(pipeline, data.data[:3], data.sensitive_features.columns[0]).shape
-    (3, 16)
-    """
-    if not isinstance(pipeline, Pipeline):
-        raise TypeError(
-            f"pipeline is a {type(pipeline).__name__}; expected a fitted sklearn.pipeline.Pipeline. For a "
-            "transformer on its own call its counterfactual method."
-        )
-    positions = [k for k, (_, step) in enumerate(pipeline.steps) if hasattr(step, "counterfactual")]
-    if len(positions) != 1:
-        raise ValueError(
-            f"pipeline holds {len(positions)} FairLatentTransformer steps; expected exactly one. Call "
-            "counterfactual on the step you mean."
-        )
-    before = [(name, step) for name, step in pipeline.steps[: positions[0]] if step not in (None, "passthrough")]
-    for name, step in before:
-        if not hasattr(step, "inverse_transform"):
-            raise ValueError(
-                f"step {name!r} ({type(step).__name__}) has no inverse_transform, so there is no way back to the "
-                "pipeline's input units. Replace it by a TabularCodec, or call counterfactual on the "
-                "FairLatentTransformer step for an answer in that step's units."
-            )
-    rows = X
-    for _, step in before:
-        rows = step.transform(rows)
-    fair = pipeline.steps[positions[0]][1]
-    rows = fair.counterfactual(rows, attr, value, sensitive_features=sensitive_features)
-    for _, step in reversed(before):
-        rows = step.inverse_transform(rows)
-    return rows

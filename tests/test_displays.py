@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -194,6 +195,22 @@ def test_what_is_no_transformer_is_an_error(data):
     with pytest.raises(NotFittedError):
         LatentDisplay.from_estimator(FairLatentTransformer(), X, y, A)
     assert plt.get_fignums() == []
+
+
+def test_of_a_search_the_best_estimator_is_shown(data):
+    X, y, A = data.data, data.target, data.sensitive_features[["group"]]
+    model = make_pipeline(StandardScaler(), FairLatentTransformer(random_state=0), LogisticRegression())
+    search = GridSearchCV(model, {"fairlatenttransformer__max_epochs": [2, 3]}, cv=2)
+    search.fit(X, y, fairlatenttransformer__sensitive_features=A)
+    options = {"probes": {"linear": LogisticRegression()}, "cv": 3, "n_shuffles": 0, "random_state": 0}
+    for display, arguments, given in (
+        (LeakageDisplay, (X, None, A), options),
+        (LatentDisplay, (X, y, A), {}),
+        (CounterfactualDisplay, (X[:1], "group"), {}),
+        (TrainingDisplay, (), {}),
+    ):
+        found, expected = (display.from_estimator(m, *arguments, **given) for m in (search, search.best_estimator_))
+        assert found.describe() == expected.describe()
 
 
 # ------------------------------------------------------------------ frontier

@@ -12,6 +12,7 @@ from fairlearn.metrics import demographic_parity_difference
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectKBest
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV, cross_validate
@@ -307,7 +308,7 @@ def test_pipelines_without_an_answer(rows):
     with pytest.raises(ValueError, match=r"step 'abs' \(OneWay\) has no inverse_transform.*FairLatentTransformer"):
         pipeline_counterfactual(one_way, X, "group")
     none = fit(("scale", StandardScaler()), ("predict", LogisticRegression()))
-    with pytest.raises(ValueError, match="0 FairLatentTransformer steps; expected exactly one"):
+    with pytest.raises(TypeError, match="pipeline_counterfactual: expected .* got a Pipeline with 0 of them"):
         pipeline_counterfactual(none, X, "group")
     two = fit(
         ("first", clone(fair).set_params(n_components=None)),
@@ -315,14 +316,50 @@ def test_pipelines_without_an_answer(rows):
         first__sensitive_features=A,
         second__sensitive_features=A,
     )
-    with pytest.raises(ValueError, match="2 FairLatentTransformer steps; expected exactly one"):
+    with pytest.raises(TypeError, match="pipeline_counterfactual: expected .* got a Pipeline with 2 of them"):
         pipeline_counterfactual(two, X, "group")
-    with pytest.raises(TypeError, match="expected a fitted sklearn.pipeline.Pipeline"):
-        pipeline_counterfactual(two["second"], X, "group")
+    with pytest.raises(TypeError, match="got a GridSearchCV"):
+        pipeline_counterfactual(GridSearchCV(_pipe(), {}), X, "group")
     with pytest.raises(ValueError, match="attr='sex' is not known"):
         pipeline_counterfactual(fit(("fair", fair), fair__sensitive_features=A), X, "sex")
     with pytest.raises(sklearn.exceptions.NotFittedError):
         pipeline_counterfactual(_pipe(), X, "group")
+
+
+def test_a_search_a_frozen_step_and_a_transformer_alone_answer_too(rows):
+    X, y, A = rows
+    search = GridSearchCV(_pipe(), {"fair__max_epochs": [1, 2]}, cv=2).fit(X, y, fair__sensitive_features=A)
+    best = search.best_estimator_
+    moved = pipeline_counterfactual(best, X, "group", sensitive_features=A)
+    np.testing.assert_array_equal(pipeline_counterfactual(search, X, "group", sensitive_features=A), moved)
+    frozen = Pipeline([("scale", best["scale"]), ("fair", FrozenEstimator(best["fair"]))])
+    np.testing.assert_array_equal(pipeline_counterfactual(frozen, X, "group", sensitive_features=A), moved)
+    scaled = best["scale"].transform(X)
+    np.testing.assert_array_equal(
+        pipeline_counterfactual(best["fair"], scaled, "group", sensitive_features=A),
+        best["fair"].counterfactual(scaled, "group", sensitive_features=A),
+    )
+
+
+def test_output_and_step_are_those_of_the_transformer(rows, fitted):
+    X, y, A = rows
+    scaled, fair = fitted["scale"].transform(X), fitted["fair"]
+    for arguments in ({"output": "embedding"}, {"output": "latent", "step": 0.5}):
+        np.testing.assert_array_equal(
+            pipeline_counterfactual(fitted, X, "group", sensitive_features=A, **arguments),
+            fair.counterfactual(scaled, "group", sensitive_features=A, **arguments),
+        )
+    whole, half = (pipeline_counterfactual(fitted, X, "group", sensitive_features=A, step=step) for step in (1, 0.5))
+    np.testing.assert_allclose(
+        half, fitted["scale"].inverse_transform(fair.counterfactual(scaled, "group", sensitive_features=A, step=0.5))
+    )
+    assert np.abs(whole - half).max() > 0.1
+    # Nothing but rows of the input needs a way back through the steps.
+    one_way = Pipeline([("abs", OneWay()), ("fair", FairLatentTransformer(max_epochs=1, random_state=0))])
+    one_way.fit(X, y, fair__sensitive_features=A)
+    assert pipeline_counterfactual(one_way, X, "group", output="latent").shape == X.shape
+    with pytest.raises(ValueError, match="output='pixels'"):
+        pipeline_counterfactual(fitted, X, "group", output="pixels")
 
 
 class OneWay(TransformerMixin, BaseEstimator):

@@ -10,9 +10,9 @@ import pandas as pd
 
 from .._attributes import as_values
 from .._codec import TabularCodec
-from .._counterfactual import pipeline_counterfactual, requested_moves, wanted_codes
+from .._counterfactual import requested_moves, wanted_codes
 from .._encoding import as_frame, column_names, take_columns
-from .._pipelines import fair_step, through
+from .._pipelines import fair_step, pipeline_counterfactual, through
 from ._drawing import (
     BLACK,
     BLUE,
@@ -146,8 +146,8 @@ class CounterfactualDisplay:
 
         Parameters
         ----------
-        estimator : FairLatentTransformer or Pipeline
-            Fitted; a pipeline is asked by :func:`~sklearn_fairlatent.pipeline_counterfactual`.
+        estimator : FairLatentTransformer, Pipeline or search
+            Fitted; asked by :func:`~sklearn_fairlatent.pipeline_counterfactual`.
         X_row : array-like of shape (1, n_columns) or (n_columns,), or frame of one row
         attr, value
             As in :meth:`~sklearn_fairlatent.FairLatentTransformer.counterfactual`.
@@ -174,10 +174,7 @@ class CounterfactualDisplay:
         X_row = _as_rows(X_row)
         if isinstance(sensitive_features, (str, numbers.Number, np.generic)):
             sensitive_features = [sensitive_features]
-        if estimator is fair:
-            moved = fair.counterfactual(X_row, attr, value, sensitive_features=sensitive_features)
-        else:
-            moved = pipeline_counterfactual(estimator, X_row, attr, value, sensitive_features=sensitive_features)
+        moved = pipeline_counterfactual(estimator, X_row, attr, value, sensitive_features=sensitive_features)
         names, move = _what_moved(fair, through(steps, X_row), attr, value, sensitive_features)
         if image_shape is not None:
             return cls(X_row, moved, move=move, image_shape=image_shape).plot(ax)
@@ -185,7 +182,8 @@ class CounterfactualDisplay:
         if X_reference is not None:
             spreads = _spreads(X_reference, X_row)
         else:
-            spreads = _codec_spreads(steps[0] if steps else fair.encoding_.encoder, X_row, moved, () if steps else own)
+            codec = steps[0][1] if steps else fair.encoding_.encoder
+            spreads = _codec_spreads(codec, X_row, moved, () if steps else own)
         before, after = (_one_row("X_row", rows) for rows in (X_row, moved))
         shown = [name for name in before if steps or name not in own & names]
         before, after = (pd.DataFrame({name: pd.Series([row[name]], dtype=object) for name in shown})

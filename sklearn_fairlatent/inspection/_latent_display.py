@@ -150,8 +150,8 @@ class LatentDisplay:
 
         Parameters
         ----------
-        estimator : FairLatentTransformer or Pipeline
-            Fitted; of a pipeline, the one such step.
+        estimator : FairLatentTransformer, Pipeline or search
+            Fitted; of a pipeline the one such step, of a search its ``best_estimator_``.
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,), default=None
             Labels, for the colours. Numbers of a regression are cut into thirds.

@@ -88,8 +88,9 @@ class LeakageDisplay:
 
         Parameters
         ----------
-        estimator : FairLatentTransformer or Pipeline
-            Fitted. Of a pipeline with exactly one transformer, the rows are probed before and after that step.
+        estimator : FairLatentTransformer, Pipeline or search
+            Fitted. Of a pipeline with exactly one transformer, the rows are probed before and after that step; of a
+            search its ``best_estimator_`` is taken.
         X : array-like of shape (n_samples, n_features)
             Rows that it was not fitted on: on its training rows overfitting hides what leaks.
         y : object

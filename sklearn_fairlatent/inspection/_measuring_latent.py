@@ -2,12 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
-from .._counterfactual import pipeline_counterfactual
 from .._encoding import as_frame, column_names, column_values, frame_like
 from .._groups import group_sizes
-from .._transformer import FairLatentTransformer
+from .._pipelines import pipeline_counterfactual
 from ..certification._certify import certify_step
 
 # How the note begins that says why there is none.
@@ -87,15 +85,14 @@ def round_trip(fair, rows):
     return found
 
 
-def counterfactual_table(estimator, fair, steps, X, name, own, n_rows, seed):
+def counterfactual_table(estimator, fair, X, name, own, n_rows, seed):
     """A few rows, and each as a member of another group, column by column.
 
     Parameters
     ----------
     estimator : FairLatentTransformer or Pipeline
     fair : FairLatentTransformer
-    steps : list of estimator
-        Those before ``fair``.
+        That in ``estimator``.
     X : array-like or frame of shape (n_samples, n_features)
     name : str
         The attribute that is moved.
@@ -113,12 +110,7 @@ def counterfactual_table(estimator, fair, steps, X, name, own, n_rows, seed):
     variable = next(variable for variable in fair._variables if variable.name == name)
     chosen, wanted = _choose(variable, own, n_rows, np.random.RandomState(seed))
     rows = _take(X, chosen)
-    ask = (
-        fair.counterfactual
-        if not steps
-        else lambda *args, **kwargs: pipeline_counterfactual(estimator, *args, **kwargs)
-    )
-    moved = ask(rows, name, wanted, sensitive_features={name: own[chosen]})
+    moved = pipeline_counterfactual(estimator, rows, name, wanted, sensitive_features={name: own[chosen]})
     if as_frame(rows) is not None and as_frame(moved) is None:
         moved = frame_like(rows, dict(zip(column_names(rows), np.asarray(moved).T, strict=True)), rows)
     columns = {column: (column_values(rows, column), column_values(moved, column)) for column in column_names(rows)}
@@ -162,26 +154,3 @@ def _differ(before, after):
     if isinstance(before, (int, float, np.number)) and not isinstance(before, (bool, np.bool_)):
         return bool(abs(after - before) > ROUNDING * max(1.0, abs(before)))
     return bool(before != after)
-
-
-def find_transformer(estimator):
-    """The estimator inside a search, its FairLatentTransformer or None, and the steps before that.
-
-    Raises
-    ------
-    ValueError
-        If a pipeline holds more than one.
-    """
-    estimator = getattr(estimator, "best_estimator_", estimator)
-    if isinstance(estimator, FairLatentTransformer):
-        return estimator, estimator, []
-    steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else []
-    positions = [k for k, step in enumerate(steps) if isinstance(step, FairLatentTransformer)]
-    if len(positions) > 1:
-        raise ValueError(
-            f"estimator holds {len(positions)} FairLatentTransformer steps; a report is of one. Pass one pipeline each."
-        )
-    if not positions:
-        return estimator, None, []
-    before = [step for step in steps[: positions[0]] if step not in (None, "passthrough")]
-    return estimator, steps[positions[0]], before

@@ -14,11 +14,11 @@ from sklearn.utils.validation import check_is_fitted
 from .._attributes import read_sensitive_features
 from .._encoding import column_names
 from .._groups import group_sizes, read_groups
-from .._pipelines import through
+from .._pipelines import best_of, fair_step, through
 from ._drawing import listed
 from ._findings import FairnessReport
 from ._measuring import compare_groups, noted, predict, probe, read_classes, score_model
-from ._measuring_latent import certificate_of, counterfactual_table, find_transformer, known_attributes, round_trip
+from ._measuring_latent import certificate_of, counterfactual_table, known_attributes, round_trip
 from ._pictures import draw
 from ._summary import summarise
 
@@ -114,7 +114,8 @@ def fairness_report(
     >>> report.to_html().startswith("<!doctype html>")
     True
     """
-    estimator, fair, steps = find_transformer(estimator)
+    estimator = best_of(estimator)
+    fair, steps = fair_step(estimator, "fairness_report", required=False)
     for model in (estimator, fair, baseline):
         if isinstance(model, BaseEstimator):
             check_is_fitted(model)
@@ -206,13 +207,13 @@ def _latent(fair, rows, audited):
 def _counterfactuals(estimator, fair, steps, X, known, n_rows, seed, notes):
     if not n_rows or not known:
         return None
-    no_inverse = [type(step).__name__ for step in steps if not hasattr(step, "inverse_transform")]
+    no_inverse = [type(step).__name__ for _, step in steps if not hasattr(step, "inverse_transform")]
     if no_inverse or not fair.encoding_.can_decode:
         missing = no_inverse or [type(fair.encoding_.encoder).__name__]
         notes.append(f"No counterfactuals: {', '.join(missing)} has no way back to the columns of X.")
         return None
     return pd.concat([
-        counterfactual_table(estimator, fair, steps, X, name, own, n_rows, seed) for name, own in known.items()
+        counterfactual_table(estimator, fair, X, name, own, n_rows, seed) for name, own in known.items()
     ], ignore_index=True)  # fmt: skip
 
 

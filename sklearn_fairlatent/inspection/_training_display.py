@@ -89,8 +89,8 @@ class TrainingDisplay:
 
         Parameters
         ----------
-        estimator : FairLatentTransformer or Pipeline
-            Fitted; of a pipeline, the one such step.
+        estimator : FairLatentTransformer, Pipeline or search
+            Fitted; of a pipeline the one such step, of a search its ``best_estimator_``.
         terms : sequence of str, default=None
             As in the class.
         axes : sequence of two Axes, Figure or None, default=None
