@@ -15,7 +15,7 @@ def best_of(estimator):
 
 
 def fair_step(estimator, caller, *, required=True) -> tuple[Any, list]:
-    """The fitted transformer in ``estimator`` and the steps before it.
+    """The fitted transformer in ``estimator`` and the steps before it through which rows pass at prediction.
 
     Parameters
     ----------
@@ -48,7 +48,12 @@ def fair_step(estimator, caller, *, required=True) -> tuple[Any, list]:
         )
     fair = steps[positions[0]][1]
     check_is_fitted(fair)
-    return fair, [(name, step) for name, step in steps[: positions[0]] if step not in (None, "passthrough")]
+    return fair, [(name, step) for name, step in steps[: positions[0]] if not _is_passed_over(step)]
+
+
+def _is_passed_over(step):
+    """Whether rows skip it at prediction, as they do a sampler in imbalanced-learn's Pipeline."""
+    return step in (None, "passthrough") or hasattr(step, "fit_resample")
 
 
 def through(steps, X):

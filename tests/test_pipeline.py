@@ -20,7 +20,10 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from sklearn_fairlatent import FairLatentTransformer, TabularCodec, pipeline_counterfactual
+from sklearn_fairlatent.augmentation import LatentFlipSampler
+from sklearn_fairlatent.certification import certify
 from sklearn_fairlatent.datasets import load_german, make_biased_latents
+from sklearn_fairlatent.inspection import LeakageDisplay, _measuring, fairness_report
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),
@@ -225,6 +228,40 @@ def test_next_to_other_steps(rows, union):
         both.fit(X, y, sensitive_features=A)
         assert both.get_feature_names_out()[0] == "fair__fairlatenttransformer0"
         assert both.transform(X).shape == (400, len(both.get_feature_names_out()))
+
+
+# ---------------------------------------------------------------- samplers, which rows skip at prediction
+
+
+@pytest.fixture(scope="module")
+def sampled(rows):
+    """Rows with the attribute among their columns, and a pipeline that is fitted on partners, too."""
+    X, y, A = rows
+    inside = X.assign(group=A["group"])
+    fair = FairLatentTransformer(sensitive_columns=["group"], n_codes=3, max_epochs=2, random_state=0)
+    pipeline = pytest.importorskip("imblearn.pipeline").Pipeline([
+        ("sampler", LatentFlipSampler(sensitive_columns=["group"], judge=None, random_state=0)),
+        ("fair", fair),
+        ("predict", LogisticRegression()),
+    ])  # fmt: skip
+    return inside, pipeline.fit(inside[:200], y[:200])
+
+
+def test_behind_a_sampler_the_transformer_is_found(rows, sampled, monkeypatch):
+    _, y, A = rows
+    inside, pipeline = sampled
+    X, y, A, fair = inside[200:], y[200:], A[200:], pipeline["fair"]
+    probes = {"linear": LogisticRegression()}
+    assert certify(pipeline, X, A).to_dict() == certify(fair, X, A).to_dict()
+    shown = [LeakageDisplay.from_estimator(m, X, None, A, probes=probes, random_state=0) for m in (pipeline, fair)]
+    pd.testing.assert_frame_equal(shown[0].after.to_frame(), shown[1].after.to_frame())
+    pd.testing.assert_frame_equal(pipeline_counterfactual(pipeline, X, "group"), fair.counterfactual(X, "group"))
+    monkeypatch.setattr(_measuring, "PROBES", probes)
+    report = fairness_report(pipeline, X, y, sensitive_features=A, random_state=0)
+    assert report.scores.loc["model", "accuracy"] == pipeline.score(X, y)
+    assert set(report.leakage.index) == {("before", "group"), ("after", "group")}
+    assert report.latent["certificate"]["n_codes"] == 3
+    assert set(report.counterfactuals["column"]) == {*inside, "prediction"}
 
 
 # ---------------------------------------------------------------- pipeline_counterfactual
