@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from ._groups import read_columns
 from ._transformer import FairLatentTransformer
 
 
@@ -61,6 +63,13 @@ def through(steps, X):
     for _, step in steps:
         X = step.transform(X)
     return X
+
+
+def attributes_beside(X, sensitive_features):
+    """The attributes by name, or None; checked against ``X`` as it was given, whose index a step may drop."""
+    if sensitive_features is None:
+        return None
+    return read_columns(sensitive_features, np.shape(X)[0], getattr(X, "index", None))
 
 
 def pipeline_counterfactual(pipeline, X, attr, value=None, *, sensitive_features=None, output="input", step=1.0):
@@ -121,9 +130,8 @@ def pipeline_counterfactual(pipeline, X, attr, value=None, *, sensitive_features
                 "pipeline's input units. Replace it by a TabularCodec, or call counterfactual on the "
                 "FairLatentTransformer step for an answer in that step's units."
             )
-    moved = fair.counterfactual(
-        through(before, X), attr, value, sensitive_features=sensitive_features, output=output, step=step
-    )
+    told = attributes_beside(X, sensitive_features)
+    moved = fair.counterfactual(through(before, X), attr, value, sensitive_features=told, output=output, step=step)
     for _, passed in way_back:
         moved = passed.inverse_transform(moved)
     return moved

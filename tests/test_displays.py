@@ -213,6 +213,22 @@ def test_of_a_search_the_best_estimator_is_shown(data):
         assert found.describe() == expected.describe()
 
 
+@pytest.mark.parametrize("behind", [True, False], ids=["behind a scaler", "alone"])
+def test_attributes_in_another_order_than_the_rows_are_refused(data, behind):
+    X, A = pd.DataFrame(data.data).add_prefix("x"), data.sensitive_features[["group"]]
+    fair = FairLatentTransformer(max_epochs=2, random_state=0)
+    model = make_pipeline(*[StandardScaler()] * behind, fair)
+    model.fit(X, data.target, fairlatenttransformer__sensitive_features=A)
+    moved = A.sample(frac=1, random_state=0)
+    options = {"probes": {"linear": LogisticRegression()}, "cv": 3, "n_shuffles": 0, "random_state": 0}
+    for told in (moved, {"group": moved["group"]}):
+        with pytest.raises(ValueError, match="same index labels as X in another order"):
+            LeakageDisplay.from_estimator(model, X, None, told, **options)
+        with pytest.raises(ValueError, match="same index labels as X in another order"):
+            LatentDisplay.from_estimator(model, X, None, told)
+    assert LeakageDisplay.from_estimator(model, X, None, moved.loc[X.index], **options).before["group"].score > 0.7
+
+
 # ------------------------------------------------------------------ frontier
 
 

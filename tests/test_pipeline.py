@@ -378,6 +378,18 @@ def test_a_search_a_frozen_step_and_a_transformer_alone_answer_too(rows):
     )
 
 
+def test_attributes_in_another_order_than_the_rows_are_refused_behind_a_scaler(rows, fitted):
+    X, _, A = rows
+    moved = A.sample(frac=1, random_state=0)
+    for told in (moved, {"group": moved["group"]}):
+        with pytest.raises(ValueError, match="same index labels as X in another order"):
+            pipeline_counterfactual(fitted, X, "group", sensitive_features=told)
+    np.testing.assert_array_equal(
+        pipeline_counterfactual(fitted, X, "group", sensitive_features=moved.loc[X.index]),
+        pipeline_counterfactual(fitted, X, "group", sensitive_features=A.to_numpy()),
+    )
+
+
 def test_output_and_step_are_those_of_the_transformer(rows, fitted):
     X, y, A = rows
     scaled, fair = fitted["scale"].transform(X), fitted["fair"]

@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 from sklearn.utils import check_random_state
 
 from .._attributes import CONSTRAINTS
-from .._pipelines import fair_step, through
+from .._pipelines import attributes_beside, fair_step, through
 from ._drawing import (
     BLACK,
     BLUE,
@@ -177,7 +177,7 @@ class LatentDisplay:
         check_matplotlib(caller)
         fair, steps = fair_step(estimator, caller)
         rows = through(steps, X)
-        variable, values = _attribute_of(fair, rows, sensitive_features, attribute)
+        variable, values = _attribute_of(fair, rows, attributes_beside(X, sensitive_features), attribute)
         groups = in_thirds(values) if variable.kind == "continuous" else values
         layout, target = fair.latent_layout_, fair._target
         if not layout.width(variable.name):

@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._pipelines import fair_step, through
+from .._pipelines import attributes_beside, fair_step, through
 from ..metrics._leakage import leakage_score
 from ._drawing import (
     BLACK,
@@ -109,6 +109,7 @@ class LeakageDisplay:
         """
         check_matplotlib("LeakageDisplay.from_estimator")
         fair, steps = fair_step(estimator, "LeakageDisplay.from_estimator")
+        sensitive_features = attributes_beside(X, sensitive_features)
         rows = through(steps, X)
         plain, own = fair._read_rows(rows, reset=False)
         if sensitive_features is None:
