@@ -318,6 +318,20 @@ def test_frontier_from_predictions_measures_every_model(data):
     assert wider.curves["good"]["disparity"].iloc[0] >= display.curves["good"]["disparity"].iloc[0]
 
 
+def test_frontier_from_predictions_of_one_column_and_by_any_name_of_a_constraint():
+    y, group = np.array([0, 1] * 10), ["a"] * 10 + ["b"] * 10
+    models = {"good": np.where(np.arange(20) == 1, 0, y), "lot": np.array([0, 0, 1, 1] * 5)}
+    columns = {name: y_pred[:, None] for name, y_pred in models.items()}
+    for constraint in ("equal_opportunity", "true_positive_rate_parity"):
+        plain = FrontierDisplay.from_predictions(y, models, sensitive_features=group, constraint=constraint)
+        assert plain.curves["good"]["score"].tolist() == [accuracy_score(y, models["good"])]
+        assert plain.curves["good"]["disparity"].tolist() == [pytest.approx(0.2)]
+        assert plain.ax_.get_xlabel().startswith("equal opportunity difference")
+        for labels, y_preds in ((y[:, None], models), (y, columns), (y[:, None], columns)):
+            display = FrontierDisplay.from_predictions(labels, y_preds, sensitive_features=group, constraint=constraint)
+            assert display.describe() == plain.describe()
+
+
 @pytest.mark.parametrize(
     ("curves", "message"),
     [({}, "at least one"), ([RESULTS], "expected a dict"), ({"a": RESULTS.drop(columns="score")}, r"lacks \['score'\]"),

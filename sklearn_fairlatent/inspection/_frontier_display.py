@@ -2,7 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import column_or_1d
 
+from .._attributes import CONSTRAINTS, as_values
 from ..metrics._disparity import DISPARITIES, disparity_table
 from ..model_selection._frontier import fairness_frontier, on_frontier
 from ._drawing import (
@@ -193,8 +195,8 @@ class FrontierDisplay:
             Of several attributes and their intersection, the one with the largest difference counts.
         pos_label : object, default=None
             The favourable label. None: 1 of {0, 1}, {-1, 1} or booleans.
-        constraint : {"demographic_parity", "equalized_odds", "equal_opportunity"}, default="demographic_parity"
-            Which difference.
+        constraint : {"demographic_parity", "equalized_odds", "true_positive_rate_parity"}, default="demographic_parity"
+            Which difference. "equal_opportunity" is an alias of the last.
         max_disparity : float, default=None
             A limit, drawn as a vertical line.
         ax : matplotlib Axes, default=None
@@ -215,8 +217,9 @@ class FrontierDisplay:
         1.000. Not beaten by another: perfect.'
         """
         check_matplotlib("FrontierDisplay.from_predictions")
-        if constraint not in DISPARITIES:
-            raise ValueError(f"constraint={constraint!r} is not known. Pass one of {list(DISPARITIES)}.")
+        if constraint not in CONSTRAINTS:
+            raise ValueError(f"constraint={constraint!r} is not known. Pass one of {list(CONSTRAINTS)}.")
+        measure = next(name for name in DISPARITIES if CONSTRAINTS[name] == CONSTRAINTS[constraint])
         if not isinstance(y_preds, dict) or not y_preds:
             raise ValueError(
                 f"y_preds is a {type(y_preds).__name__}; expected a dict of names and predictions, for example "
@@ -225,14 +228,15 @@ class FrontierDisplay:
         rows = {}
         for name, y_pred in y_preds.items():
             table = disparity_table(y_true, y_pred, sensitive_features=sensitive_features, pos_label=pos_label)
-            score = float(np.mean(np.asarray(y_true) == np.asarray(y_pred)))
-            rows[name] = {"score": score, "disparity": float(table[f"{constraint}_difference"].max())}
+            labels, guesses = (column_or_1d(as_values(values)) for values in (y_true, y_pred))
+            score = float(np.mean(labels == guesses))
+            rows[name] = {"score": score, "disparity": float(table[f"{measure}_difference"].max())}
         table = pd.DataFrame.from_dict(rows, orient="index")
         table["on_frontier"] = on_frontier(table["score"].to_numpy(), table["disparity"].to_numpy())
         display = cls(
             {name: table.loc[[name]] for name in rows},
             score_name="accuracy",
-            disparity_name=f"{constraint.replace('_', ' ')} difference",
+            disparity_name=f"{measure.replace('_', ' ')} difference",
             max_disparity=max_disparity,
         )
         return display.plot(ax)
