@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_fairlatent import FairLatentTransformer, MissingSensitiveWarning, TabularCodec
 from sklearn_fairlatent.inspection import FairnessReport, _findings, _measuring, _report, fairness_report
@@ -242,7 +242,58 @@ def test_a_way_back_that_is_missing_is_noted():
     assert report.counterfactuals is None
     assert report.latent["round_trip"] is None
     assert any("Linear has no way back" in note for note in report.notes)
-    assert "the encoder has no way back" in report.to_html()
+    assert "not measured, as no table comes back" in report.to_html()
+
+
+def _pictures_and_generators():
+    """Transformers, and rows, of which none comes back as a row of a table."""
+    torch.manual_seed(0)
+    table = np.random.RandomState(0).normal(size=(len(X), 16)).astype(np.float32)
+    table[:, :2] += np.column_stack([A["sex"] == "m", y == "high"])
+    pictures = table.reshape(-1, 1, 4, 4)
+    flatten, unflatten = torch.nn.Flatten(), torch.nn.Unflatten(1, (1, 4, 4))
+    return {
+        "pictures": ({"encoder": flatten, "decoder": unflatten}, pictures),
+        "pictures that come back flat": ({"encoder": flatten, "decoder": torch.nn.Identity()}, pictures),
+        "a generator of pictures": ({"decoder": unflatten}, table),
+        "a generator of as many columns": ({"decoder": torch.nn.Linear(16, 16)}, table),
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["pictures", "pictures that come back flat", "a generator of pictures", "a generator of as many columns"],
+)
+def test_pictures_and_what_a_generator_makes_are_not_compared_by_columns(kind):
+    coders, rows = _pictures_and_generators()[kind]
+    fair = FairLatentTransformer(**coders, max_epochs=2, random_state=0)
+    pipeline = Pipeline([("fair", fair), ("classify", LogisticRegression())])
+    pipeline.fit(rows[OLD], y[OLD], fair__sensitive_features=A["sex"][OLD])
+    report = measure(pipeline, rows[NEW], A=A_new["sex"], pictures=kind == "pictures")
+    assert report.counterfactuals is None
+    assert report.latent["round_trip"] is None
+    for part in ("No round trip", "No counterfactuals"):
+        assert sum(note.startswith(f"{part}: only rows of a table") for note in report.notes) == 1
+    page = report.to_html()
+    assert "not measured, as no table comes back" in page
+    assert "No counterfactuals: only rows of a table" in page
+    assert report.about["columns"] == 16
+    # The rest is there.
+    assert report.scores.loc["model", "accuracy"] == pipeline.score(rows[NEW], y_new)
+    assert report.leakage.loc[("before", "sex"), "score"] > 0.6
+    assert json.loads(report.to_json())["latent"]["round_trip"] is None
+    assert "No counterfactuals" not in " ".join(measure(pipeline, rows[NEW], counterfactual_rows=0).notes)
+
+
+def test_pictures_that_a_step_makes_flat_have_no_counterfactual_rows():
+    _, rows = _pictures_and_generators()["pictures"]
+    flat = FunctionTransformer(lambda P: P.reshape(len(P), -1), lambda F: F.reshape(-1, 1, 4, 4))
+    pipeline = Pipeline([("flat", flat), ("fair", FairLatentTransformer(max_epochs=2, random_state=0))])
+    pipeline.fit(rows[OLD], y[OLD], fair__sensitive_features=A["sex"][OLD])
+    report = measure(pipeline, rows[NEW], A=A_new["sex"])
+    assert report.latent["round_trip"]["numbers"] == 16 * len(y_new)
+    assert report.counterfactuals is None
+    assert any(note.startswith("No counterfactuals: only rows of a table") for note in report.notes)
 
 
 def test_a_search_is_taken_for_its_best_estimator(raw):

@@ -234,7 +234,7 @@ def _latent(report):
 
 def _round_trip(found):
     if found is None:
-        return "the encoder has no way back"
+        return "not measured, as no table comes back"
     parts = [
         f"{found[f'{kind}_that_differ']:,} of {found[kind]:,} {kind}" for kind in ("numbers", "words") if found[kind]
     ]

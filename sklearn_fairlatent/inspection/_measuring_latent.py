@@ -10,6 +10,8 @@ from ..certification._certify import certify_step
 
 # How the note begins that says why there is none.
 NO_CERTIFICATE = "No certificate:"
+# What the notes say of pictures and generators, whose rows have no columns to compare.
+TABLES_ONLY = "only rows of a table that come back as one are compared, no pictures and nothing that a generator makes."
 # Numbers closer than this share of their size are one number that was rounded on the way there and back.
 ROUNDING = 1e-9
 # Rows in float32 come back within this share of a column's largest number.
@@ -52,13 +54,14 @@ def certificate_of(fair, rows, y, groups, min_group_size, notes):
     return certificate.to_dict()
 
 
-def round_trip(fair, rows):
-    """How exactly rows come back from the latent, or None if there is no way back."""
+def round_trip(fair, rows, notes):
+    """How exactly rows come back from the latent, or None if none come back or they are no table."""
     if not fair.encoding_.can_decode:
         return None
-    back = fair.from_latent(fair.to_latent(rows))
-    if as_frame(rows) is not None and as_frame(back) is None:
-        back = frame_like(rows, dict(zip(column_names(rows), np.asarray(back).T, strict=True)))
+    back = _table_back(fair, rows)
+    if back is None:
+        notes.append(f"No round trip: {TABLES_ONLY}")
+        return None
     hidden = {*fair._own_names(), *fair._sensitive_positions}
     found = {
         "numbers": 0,
@@ -83,6 +86,21 @@ def round_trip(fair, rows):
             found["words"] += len(before)
             found["words_that_differ"] += int(((before != after) & ~(pd.isna(before) & pd.isna(after))).sum())
     return found
+
+
+def _table_back(fair, rows):
+    """A table of the columns of ``rows``, there and back; None if one of them is no such table."""
+    # The latents of a generator are no answers of it, even if it gives as many columns.
+    if np.ndim(rows) != 2 or (fair.encoder is None and fair.decoder is not None):
+        return None
+    back = fair.from_latent(fair.to_latent(rows))
+    if as_frame(back) is not None:
+        return back if set(column_names(rows)) <= set(column_names(back)) else None
+    if np.shape(back) != np.shape(rows):
+        return None
+    if as_frame(rows) is None:
+        return back
+    return frame_like(rows, dict(zip(column_names(rows), np.asarray(back).T, strict=True)))
 
 
 def counterfactual_table(estimator, fair, X, name, own, n_rows, seed):

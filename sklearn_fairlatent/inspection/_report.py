@@ -12,13 +12,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._attributes import read_sensitive_features
-from .._encoding import column_names
 from .._groups import group_sizes, read_groups
 from .._pipelines import best_of, fair_step, through
 from ._drawing import listed
 from ._findings import FairnessReport
 from ._measuring import compare_groups, noted, predict, probe, read_classes, score_model
-from ._measuring_latent import certificate_of, counterfactual_table, known_attributes, round_trip
+from ._measuring_latent import TABLES_ONLY, certificate_of, counterfactual_table, known_attributes, round_trip
 from ._pictures import draw
 from ._summary import summarise
 
@@ -97,6 +96,8 @@ def fairness_report(
     A measurement on some rows is no guarantee, statistical or legal. Groups too small to compare, and what could not be
     measured, stand in ``notes`` instead of warnings.
 
+    Of pictures and of generators neither the way back nor counterfactual rows are told.
+
     With a transformer of finitely many codes (``n_codes``) the summary holds a certificate, see
     :func:`~sklearn_fairlatent.certification.certify`, or the notes say why there is none.
 
@@ -138,7 +139,7 @@ def fairness_report(
             disparities[key], tables[key] = compare_groups(predictions, groups, min_group_size, seed)
     about = {
         "rows": len(y),
-        "columns": len(column_names(X)),
+        "columns": int(np.prod(np.shape(X)[1:])),
         "label": name if isinstance(name, str) and name else "label",
         "favourable_label": 1 if pos_label is None else pos_label,
         "labels": {str(label): int(count) for label, count in pd.Series(y).value_counts().items()},
@@ -168,13 +169,13 @@ def fairness_report(
         known = {key: own for key, own in known.items() if fair.latent_layout_.width(key)}
         with noted(notes):
             leakage = _leakage(fair, rows, groups, seed, n_jobs, notes)
-        report.latent = _latent(fair, rows, list(groups))
+        report.latent = _latent(fair, rows, list(groups), notes)
         report.latent["certificate"] = certificate_of(fair, rows, y, groups, min_group_size, notes)
         report.training = pd.DataFrame(fair.history_).drop(columns="dur", errors="ignore")
         if leakage is not None:
             tables = {stage: found.to_frame() for stage, found in leakage.items()}
             report.leakage = pd.concat(tables, names=["stage"])
-        report.counterfactuals = _counterfactuals(estimator, fair, steps, X, known, counterfactual_rows, seed, notes)
+        report.counterfactuals = _counterfactuals(report, estimator, fair, steps, X, known, counterfactual_rows, seed)
         report.pictures = draw(fair, rows, y, known, leakage, seed, notes)
     report.summary = summarise(report)
     return report
@@ -187,7 +188,7 @@ def _leakage(fair, rows, groups, seed, n_jobs, notes):
     return {"before": before, "after": after} if before else None
 
 
-def _latent(fair, rows, audited):
+def _latent(fair, rows, audited, notes):
     layout = fair.latent_layout_
     names = ["target" if layout.target is None else layout.target, *layout.sensitive, "residual"]
     return {
@@ -200,17 +201,20 @@ def _latent(fair, rows, audited):
         "fairness_strength": float(fair.fairness_strength),
         "n_iter": int(fair.n_iter_),
         "flags": {name: bool(getattr(fair, name)) for name in FLAGS},
-        "round_trip": round_trip(fair, rows),
+        "round_trip": round_trip(fair, rows, notes),
     }
 
 
-def _counterfactuals(estimator, fair, steps, X, known, n_rows, seed, notes):
+def _counterfactuals(report, estimator, fair, steps, X, known, n_rows, seed):
     if not n_rows or not known:
         return None
     no_inverse = [type(step).__name__ for _, step in steps if not hasattr(step, "inverse_transform")]
     if no_inverse or not fair.encoding_.can_decode:
         missing = no_inverse or [type(fair.encoding_.encoder).__name__]
-        notes.append(f"No counterfactuals: {', '.join(missing)} has no way back to the columns of X.")
+        report.notes.append(f"No counterfactuals: {', '.join(missing)} has no way back to the columns of X.")
+        return None
+    if np.ndim(X) != 2 or report.latent["round_trip"] is None:
+        report.notes.append(f"No counterfactuals: {TABLES_ONLY}")
         return None
     return pd.concat([
         counterfactual_table(estimator, fair, X, name, own, n_rows, seed) for name, own in known.items()
