@@ -209,23 +209,27 @@ def sensitive_variable(name, values, *, continuous_features):
                 f"(an age), pass continuous_features=[{name!r}]; if they are groups, convert them to strings."
             )
     variable = Variable.from_values(name, values, continuous=continuous)
-    if variable.kind == "groups":
-        if variable.n_groups < 2:
-            raise ValueError(
-                f"sensitive_features: {name!r} has a single group {variable.categories.tolist()}; fairness "
-                "between groups needs at least two. Leave the attribute out or add rows of another group."
-            )
-        codes = variable.encode(values)
-        counts = np.bincount(codes[~np.isnan(codes)].astype(int), minlength=variable.n_groups)
-        if counts.min() < 2:
-            lonely = variable.categories[counts < 2].tolist()
-            warnings.warn(
-                f"sensitive_features: group(s) {lonely} of {name!r} have one row each. Nothing can be learnt "
-                "or claimed about their fairness; merge them with another group.",
-                SmallGroupWarning,
-                stacklevel=4,
-            )
+    if variable.kind == "groups" and variable.n_groups < 2:
+        raise ValueError(
+            f"sensitive_features: {name!r} has a single group {variable.categories.tolist()}; fairness "
+            "between groups needs at least two. Leave the attribute out or add rows of another group."
+        )
     return variable
+
+
+def warn_of_lonely_rows(variable, codes, stacklevel):
+    """Warn of groups of one row; ``stacklevel`` as if the caller warned."""
+    if variable.kind != "groups":
+        return
+    counts = np.bincount(codes[~np.isnan(codes)].astype(int), minlength=variable.n_groups)
+    if counts.min() < 2:
+        lonely = variable.categories[counts < 2].tolist()
+        warnings.warn(
+            f"sensitive_features: group(s) {lonely} of {variable.name!r} have one row each. Nothing can be learnt "
+            "or claimed about their fairness; merge them with another group.",
+            SmallGroupWarning,
+            stacklevel=stacklevel + 1,
+        )
 
 
 def read_sensitive_features(sensitive_features, n_samples, index=None):

@@ -57,7 +57,9 @@ def check_net_params(net_params, owner):
     check_value("net_params", net_params, valid, "a dict of skorch.NeuralNet arguments, or None")
     taken = sorted(set(net_params or {}) & SCHEDULED)
     if taken:
-        raise ValueError(f"net_params sets {taken}, which the schedule of the rate goes by. Set those of the {owner}.")
+        raise ValueError(
+            f"net_params={net_params!r} sets {taken}, which the schedule of the rate goes by. Set those of the {owner}."
+        )
 
 
 def check_parameters(estimator):
@@ -113,11 +115,7 @@ def check_parameters(estimator):
         "an estimator with transform as the decoder, a torch.nn.Module, a skorch net, a callable, or None",
     )
     check("device", is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
-    check(
-        "net_params",
-        lambda v: v is None or isinstance(v, dict),
-        "a dict of skorch.NeuralNet arguments, or None",
-    )
+    check_net_params(estimator.net_params, "transformer")
     check(
         "module",
         lambda v: v is None or (isinstance(v, type) and issubclass(v, torch.nn.Module)),

@@ -3,12 +3,14 @@
 import numbers
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, TransformerMixin, is_classifier
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
+
+from ._fit_state import fresh_state, seeded
 
 # Probabilities are kept this far from 0 and 1, so that log-odds stay within +-9.2.
 SMALLEST = 1e-4
@@ -76,7 +78,7 @@ class OutOfFoldScores(TransformerMixin, BaseEstimator):
         self.random_state = random_state
 
     def __sklearn_tags__(self):
-        """Tags: y is needed, missing values are the estimator's business."""
+        """Tags: y is needed."""
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
@@ -93,6 +95,7 @@ class OutOfFoldScores(TransformerMixin, BaseEstimator):
         Returns
         -------
         self : OutOfFoldScores
+            If ``fit`` raises, an earlier fit is left as it was.
         """
         self._fit(X, y)
         return self
@@ -120,6 +123,10 @@ class OutOfFoldScores(TransformerMixin, BaseEstimator):
         return np.hstack([X, scores])
 
     def _fit(self, X, y):
+        with fresh_state(self):
+            return self._fit_folds(X, y)
+
+    def _fit_folds(self, X, y):
         if not isinstance(self.cv, numbers.Integral) or isinstance(self.cv, bool) or self.cv < 2:
             raise ValueError(f"cv={self.cv!r}: expected the number of folds, an integer >= 2.")
         X, y = validate_data(self, X, y, dtype=[np.float64, np.float32], y_numeric=False)
@@ -136,34 +143,21 @@ class OutOfFoldScores(TransformerMixin, BaseEstimator):
             raise ValueError(f"cv={self.cv} folds need as many rows; X has n_samples={len(X)}.")
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        kept = {}
         if classifier:
-            kept["classes_"], counts = np.unique(y, return_counts=True)
+            self.classes_, counts = np.unique(y, return_counts=True)
             if len(counts) < 2:
-                raise ValueError(f"y has a single class {kept['classes_'].tolist()}; a classifier needs at least two.")
+                raise ValueError(f"y has a single class {self.classes_.tolist()}; a classifier needs at least two.")
             if counts.min() < self.cv:
-                rare = kept["classes_"][counts.argmin()]
+                rare = self.classes_[counts.argmin()]
                 raise ValueError(
                     f"Class {rare!r} of y has {counts.min()} row(s), fewer than cv={self.cv} folds: a fold's model "
                     "would not know it. Lower cv, or merge the class with another."
                 )
         splitter = (StratifiedKFold if classifier else KFold)(self.cv, shuffle=True, random_state=seed)
         folds = list(splitter.split(X, y))
-        kept["estimators_"] = []
-        for train, _ in folds:
-            model = clone(estimator)
-            # As in scikit-learn's ensembles, also for the steps inside a pipeline.
-            free = {
-                name: seed
-                for name, value in model.get_params().items()
-                if value is None and (name == "random_state" or name.endswith("__random_state"))
-            }
-            kept["estimators_"].append(model.set_params(**free).fit(X[train], y[train]))
-        kept["n_scores_"] = len(kept["classes_"]) if classifier and len(kept["classes_"]) > 2 else 1
-        for name, value in kept.items():
-            setattr(self, name, value)
-        if not classifier and hasattr(self, "classes_"):
-            del self.classes_
+        # As in scikit-learn's ensembles, also for the steps inside a pipeline.
+        self.estimators_ = [seeded(estimator, seed).fit(X[train], y[train]) for train, _ in folds]
+        self.n_scores_ = len(self.classes_) if classifier and len(self.classes_) > 2 else 1
         return X, folds
 
     def _score(self, estimator, X):

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from sklearn.utils import column_or_1d
 
-from ._attributes import as_values, label_variable, sensitive_variable
+from ._attributes import as_values, label_variable, sensitive_variable, warn_of_lonely_rows
 from ._exceptions import MissingSensitiveWarning
 from ._groups import is_continuous, read_columns
 
@@ -70,6 +70,7 @@ def read_attributes(own, sensitive_features, n_samples, index, *, taken, continu
     variables = [sensitive_variable(name, values, continuous_features=continuous) for name, values in columns.items()]
     codes = [variable.encode(columns[variable.name]) for variable in variables]
     for variable, code in zip(variables, codes, strict=True):
+        warn_of_lonely_rows(variable, code, CALLER)
         n_missing = int(np.isnan(code).sum())
         if n_missing:
             warnings.warn(

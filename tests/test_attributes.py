@@ -18,6 +18,7 @@ from sklearn_fairlatent._attributes import (
     read_sensitive_features,
     resolve_pos_label,
     sensitive_variable,
+    warn_of_lonely_rows,
 )
 from sklearn_fairlatent._exceptions import SmallGroupWarning
 
@@ -205,16 +206,24 @@ def test_constant_continuous_attribute(values):
         sensitive_variable("age", values, continuous_features=["age"])
 
 
+def _coded(values):
+    variable = sensitive_variable("sex", values, continuous_features=[])
+    return variable, variable.encode(values)
+
+
 def test_group_of_one_row():
     with pytest.warns(SmallGroupWarning, match=r"group\(s\) \['x'\] of 'sex' have one row each") as caught:
-        sensitive_variable("sex", ["a", "b", "a", "b", "x"], continuous_features=[])
+        warn_of_lonely_rows(*_coded(["a", "b", "a", "b", "x"]), stacklevel=1)
     assert len(caught) == 1
+    assert caught[0].filename == __file__
 
 
 def test_groups_of_two_rows_do_not_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        sensitive_variable("sex", objects(["a", "b", "a", "b", None]), continuous_features=[])
+        warn_of_lonely_rows(*_coded(["a", "b", "a", "b"]), stacklevel=1)
+        quantity = sensitive_variable("age", [1.5, 2.5, 3.5], continuous_features=[])
+        warn_of_lonely_rows(quantity, np.zeros(3), stacklevel=1)
 
 
 @pytest.mark.parametrize(("value", "name"), [([1], "list"), ({"a": 1}, "dict"), ({1}, "set")])

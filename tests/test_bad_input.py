@@ -299,8 +299,9 @@ def test_what_others_refuse_harms_nothing(unharmed, name, value):
 def test_a_group_with_one_row_is_warned_about():
     lonely = pd.Series(np.where(np.arange(120) == 5, "x", np.where(S == 1, "m", "f")), name="sex")
     fair = FairLatentTransformer(**PARAMS)
-    with pytest.warns(SmallGroupWarning, match=r"group\(s\) \['x'\] of 'sex' have one row.*merge"):
+    with pytest.warns(SmallGroupWarning, match=r"group\(s\) \['x'\] of 'sex' have one row.*merge") as caught:
         fair.fit(X, Y, sensitive_features=lonely)
+    assert caught[0].filename == __file__
     own = fair.counterfactual(X, "sex", lonely, sensitive_features=lonely)
     np.testing.assert_allclose(own, X, rtol=0, atol=1e-8)
     as_x = fair.counterfactual(X, "sex", "x", sensitive_features=lonely)

@@ -29,6 +29,7 @@ BAD = [
     ("early_stopping", [0, 1, None, "yes"], "True or False"),
     ("warm_start", [0, 1, None, "yes"], "True or False"),
     ("net_params", [[("lr", 1)], "lr", 3], r"a dict of skorch.NeuralNet arguments, or None"),
+    ("net_params", [{"max_epochs": 3}, {"lr": 0.1, "batch_size": 8}], "which the schedule of the rate goes by"),
     ("module", [torch.nn.Linear(2, 2), "flow", 3], "a class derived from torch.nn.Module, or None"),
     ("module", [int, dict], "torch.nn.Module"),
     ("sensitive_columns", ["sex", [], (), 0, {"sex"}], "a non-empty list of names or positions, or None"),

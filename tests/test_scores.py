@@ -126,6 +126,15 @@ def test_bad_input(noise, scorer, y, message):
     assert not hasattr(scorer, "estimators_")
 
 
+def test_a_failed_fit_leaves_an_earlier_one(noise):
+    X, y = noise
+    scorer = OutOfFoldScores(LogisticRegression(), random_state=0).fit(X, y)
+    before = scorer.transform(X)
+    with pytest.raises(ValueError, match="single class"):
+        scorer.fit(X[:, :2], np.zeros(len(y)))
+    assert_array_equal(scorer.transform(X), before)
+
+
 def test_estimator_without_probabilities(noise):
     with pytest.raises(TypeError, match="has no predict_proba"):
         OutOfFoldScores(RidgeClassifier()).fit(*noise)

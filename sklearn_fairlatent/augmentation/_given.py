@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from .._attributes import Variable, as_values, label_variable, sensitive_variable
+from .._attributes import Variable, as_values, label_variable, sensitive_variable, warn_of_lonely_rows
 from .._encoding import as_frame
 from .._groups import is_continuous, read_columns
 from .._joining import split_columns
@@ -100,5 +100,7 @@ def read_given(X, y, sensitive_features, columns):
     if quantities:
         raise ValueError(f"sensitive attribute(s) {quantities} are numbers, not groups. Cut them into groups before.")
     variables = [sensitive_variable(str(name), told, continuous_features=[]) for name, told in attributes.items()]
+    for variable in variables:
+        warn_of_lonely_rows(variable, variable.encode(attributes[variable.name]), stacklevel=3)
     table = pd.DataFrame({str(name): pd.Series(told) for name, told in attributes.items()})
     return Given(X, rest, columns, values, label, variables, table)

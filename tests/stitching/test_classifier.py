@@ -214,7 +214,7 @@ BAD = [
     ({"net_params": [1]}, "net_params=\\[1\\]"),
     ({"pos_label": "maybe", "constraints": "equal_opportunity"}, "pos_label: 'maybe' is not a known value"),
     ({"stitch": nn.Identity()}, "stitch=Identity has no weights"),
-    ({"net_params": {"max_epochs": 3}}, "net_params sets \\['max_epochs'\\].*Set those of the classifier"),
+    ({"net_params": {"max_epochs": 3}}, "net_params=.* sets \\['max_epochs'\\].*Set those of the classifier"),
     ({"network": 3}, "network=3: expected a torch.nn.Module, a skorch net, an estimator or None"),
     ({"extractor": nn.Linear(3, 3)}, "\\['network', 'extractor'\\] are given"),
     ({"network": None, "head": nn.Linear(3, 3)}, "\\['head'\\] are given: expected network= alone, or extractor="),
