@@ -123,7 +123,7 @@ def certify(
     >>> certificate.estimate < certificate.bound < 0.2
     True
     """
-    fair, before = fair_step(getattr(transformer, "best_estimator_", transformer), "certify")
+    fair, before = fair_step(transformer, "certify")
     rows, _ = fair._read_rows(through(before, X), reset=False)
     groups = read_groups(sensitive_features, len(rows), index=getattr(X, "index", None), bins=bins)
     _check_groups(fair, groups, set(bins or {}))
@@ -192,8 +192,8 @@ def certify_codes(
     codes,
     sensitive_features,
     *,
-    n_codes,
     y=None,
+    n_codes,
     constraints="demographic_parity",
     confidence=0.95,
     method="best",
