@@ -185,7 +185,7 @@ def test_what_stands_behind_a_latent_with_scores_learns_from_out_of_fold_ones():
 def test_an_encoder_without_a_seed_gets_one_of_the_transformer():
     data = make_biased_latents(300, random_state=0)
     fits = [
-        FairLatentTransformer(encoder=OutOfFoldScores(), max_epochs=1, random_state=seed).fit(
+        FairLatentTransformer(encoder=OutOfFoldScores(LogisticRegression()), max_epochs=1, random_state=seed).fit(
             data.data, data.target, sensitive_features=data.sensitive_features
         )
         for seed in (0, 0, 1)
