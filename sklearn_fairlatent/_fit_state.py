@@ -34,9 +34,10 @@ def fresh_state(estimator, private=()):
 
 def seeded(estimator, seed):
     """A clone in which every ``random_state`` that is None is ``seed``, also those of the steps inside."""
+    estimator = clone(estimator)
     free = {
         name: seed
         for name, value in estimator.get_params().items()
         if value is None and (name == "random_state" or name.endswith("__random_state"))
     }
-    return clone(estimator).set_params(**free)
+    return estimator.set_params(**free)

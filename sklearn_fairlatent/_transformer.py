@@ -456,7 +456,7 @@ class FairLatentTransformer(
         if y is None:
             return None, np.zeros(n_samples)
         name = getattr(y, "name", None)
-        if isinstance(name, str) and name == "residual":
+        if name == "residual":
             raise ValueError("y bears the name 'residual', that of a block of the latent. Rename it.")
         variable, codes = label_variable(y, self.task, name if isinstance(name, str) and name else "target")
         if len(codes) != n_samples:
