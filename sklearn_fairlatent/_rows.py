@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import assert_all_finite, check_array
 from sklearn.utils.validation import validate_data
 
@@ -57,10 +58,12 @@ class RowsMixin:
             names = column_names(X)
             positions = self._sensitive_positions
             own = {name: column_values(X, names[k]) for name, k in zip(self._own_names(), positions, strict=True)}
-            if reset and as_frame(X) is None:
-                # An array has no word for "missing": there a NaN is an accident, as in every other column. Later it is
-                # what inverse_transform gives.
-                check_array(X[:, positions], dtype=None)
+            if as_frame(X) is None:
+                # An array has no word for "missing": a NaN is an accident, as in every other column, unless after fit a
+                # whole column is of them, as inverse_transform gives it.
+                told = [k for k in positions if reset or not pd.isna(X[:, k]).all()]
+                if told:
+                    check_array(X[:, told], dtype=None)
             kept = [name for k, name in enumerate(names) if k not in positions]
             if not kept:
                 raise ValueError(

@@ -638,7 +638,7 @@ class FairLatentTransformer(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Columns named in ``sensitive_columns`` are ignored and may be absent.
+            Columns named in ``sensitive_columns`` are ignored. Frames may lack them; in arrays they may be all NaN.
 
         Returns
         -------

@@ -57,8 +57,10 @@ def test_an_array_that_came_back_without_its_attribute_can_be_read_again():
     assert_allclose(fair.transform(back), Z, atol=1e-8)
     # Of a row whose group is missing it is read from the row itself.
     assert np.isin(fair.counterfactual(back, "x0")[:, 0], [0, 1]).all()
-    with pytest.raises(ValueError, match="contains NaN"):
-        fair.fit(back, Y)
+    back[1:, 0] = S[1:]
+    for accident in (fair.transform, lambda rows: fair.fit(rows, Y)):
+        with pytest.raises(ValueError, match="contains NaN"):
+            accident(back)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])

@@ -225,7 +225,7 @@ def _penalty_epochs(fair):
     """Epochs after which the penalty begins and is complete, or None if the fit had none or does not tell."""
     if fair.trained_without_sensitive_ or not fair.fairness_strength or fair.warm_start:
         return None
-    if {"max_epochs", "callbacks"} & set(fair.net_params or {}):
+    if "callbacks" in (fair.net_params or {}):
         return None
     planned = fair.n_iter_
     if fair.early_stopping:
