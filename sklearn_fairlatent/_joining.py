@@ -62,12 +62,14 @@ def with_categories(rows, template, names):
     names = [name for name in names if like.get_column(name).dtype in (nw.Categorical, nw.Enum)]
     if isinstance(rows, pd.DataFrame):
         return rows.astype({name: template[name].dtype for name in names})
-    known = [
-        nw.col(name).fill_nan(None) if as_frame(rows).get_column(name).dtype.is_float() else nw.col(name)
-        for name in names
-    ]
-    casts = [column.cast(like.get_column(name).dtype) for column, name in zip(known, names, strict=True)]
-    return as_frame(rows).with_columns(*casts).to_native()
+    frame = as_frame(rows)
+    columns = []
+    for name in names:
+        column = frame.get_column(name)
+        # What is missing came as NaN, which no category is.
+        column = column.fill_nan(None) if column.dtype.is_float() else column
+        columns.append(column.cast(like.get_column(name).dtype))
+    return frame.with_columns(*columns).to_native()
 
 
 def series_like(given, values):

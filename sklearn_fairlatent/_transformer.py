@@ -362,6 +362,16 @@ class FairLatentTransformer(
         ------
         ValueError, TypeError
             As :meth:`fit`.
+
+        Examples
+        --------
+        >>> from sklearn_fairlatent import FairLatentTransformer
+        >>> from sklearn_fairlatent.datasets import make_biased_latents
+        >>> data = make_biased_latents(600, random_state=0)
+        >>> fair = FairLatentTransformer(max_epochs=5, random_state=0)
+        >>> Z = fair.fit_transform(data.data, data.target, sensitive_features=data.sensitive_features)
+        >>> bool((Z == fair.transform(data.data)).all())  # without such an encoder
+        True
         """
         with fresh_state(self, PRIVATE_STATE) as before:
             E = self._fit(X, y, sensitive_features, before if self.warm_start else {})

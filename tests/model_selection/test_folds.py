@@ -81,12 +81,12 @@ def test_a_fold_without_a_group_is_what_stratified_k_fold_may_leave():
 
 def test_same_seed_same_folds_and_the_global_generator_is_left_alone(rows):
     X, y, A = rows
-    before = pickle.dumps(np.random.get_state())  # noqa: NPY002
+    before = pickle.dumps(np.random.get_state())  # noqa: NPY002 - the global generator is what is tested
     folds = [
         np.concatenate(held_out(AttributeStratifiedKFold(4, random_state=seed).split(X, y, sensitive_features=A)))
         for seed in (0, 0, 1, None, None, np.random.RandomState(0))
     ]
-    assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002
+    assert pickle.dumps(np.random.get_state()) == before  # noqa: NPY002 - the global generator is what is tested
     assert_array_equal(folds[0], folds[1])
     assert_array_equal(folds[0], folds[5])
     assert not np.array_equal(folds[0], folds[2])
