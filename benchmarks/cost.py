@@ -3,9 +3,10 @@
 A curve: ten strengths, each fit warm-started from the last, against ten bounds of `ExponentiatedGradient` with logistic
 regression; then one fit against `ExponentiatedGradient` with boosting. Both sides alternate in one run, on one thread.
 Growth: Adult rows resampled, and random mixtures of their columns, 1k to 1M rows and 16 to 1,024 columns.
+Device: the same rows and columns, fitted on an accelerator and on one and several threads of its machine's CPU.
 
 Writes `results/cost.csv` and `results/growth.png`. Options: --quick (few rows, one repeat, small sizes), --repeats N,
---parts curve single growth.
+--parts curve single growth, --device cuda (that part, where there is one).
 """
 
 import argparse
@@ -32,6 +33,8 @@ BOUNDS = (0.1, 0.07, 0.05, 0.03, 0.02, 0.015, 0.01, 0.005, 0.003, 0.002)
 N_ROWS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 N_COLUMNS = (16, 32, 64, 128, 256, 512, 1_024)
 ROWS_OF_COLUMNS = 20_000
+DEVICE_ROWS, DEVICE_COLUMNS = (30_000, 300_000), (384, 1_024)
+DEVICE_THREADS = 8
 
 
 def reduction(estimator, bound, weights):
@@ -113,27 +116,49 @@ def measure_single(data, repeats):
     return rows
 
 
-def measure_growth(data, n_rows, n_columns):
+def grown(data, n_rows, n_columns):
+    """Adult rows drawn anew, and random mixtures of their columns: part, size, X and the rows' positions."""
     rng = np.random.RandomState(0)
     # Standardised: the mixtures of columns must be of all of them, not of the one with the largest numbers.
     X = (data.X - data.X.mean(axis=0)) / np.where(data.X.std(axis=0) > 0, data.X.std(axis=0), 1)
-    rows = []
     for part, sizes in (("rows", n_rows), ("columns", n_columns)):
         for n in sizes:
             some = rng.randint(len(X), size=n if part == "rows" else min(ROWS_OF_COLUMNS, len(X)))
             Z = data.X[some] if part == "rows" else X[some] @ rng.standard_normal((X.shape[1], n)) / X.shape[1] ** 0.5
             if part == "columns":
                 Z = Z + 0.1 * rng.standard_normal(Z.shape)  # else more columns than Adult has would be copies
-            sides = {
-                "ours": FairLatentTransformer(random_state=0),
-                "EG (LR)": reduction(classifier(), 0.01, "logisticregression__sample_weight"),
-            }
-            for side, estimator in sides.items():
-                start = time.perf_counter()
-                estimator.fit(Z, data.y[some], sensitive_features=data.sex[some])
-                rows.append({"part": part, "side": side, "repeat": 0, "n": n, "seconds": time.perf_counter() - start})
-                print(f"{n:,} {part}, {side}: {rows[-1]['seconds']:.1f} s", flush=True)
+            yield part, n, Z, some
+
+
+def measure_sizes(data, sizes, new_sides, name="{}"):
+    """One fit of every side at every size."""
+    rows = []
+    for part, n, Z, some in grown(data, *sizes):
+        for side, estimator in new_sides().items():
+            start = time.perf_counter()
+            estimator.fit(Z, data.y[some], sensitive_features=data.sex[some])
+            seconds = time.perf_counter() - start
+            rows.append({"part": name.format(part), "side": side, "repeat": 0, "n": n, "seconds": seconds})
+            print(f"{n:,} {part}, {side}: {seconds:.1f} s", flush=True)
     return rows
+
+
+def measure_growth(data, sizes):
+    return measure_sizes(data, sizes, lambda: {
+        "ours": FairLatentTransformer(random_state=0),
+        "EG (LR)": reduction(classifier(), 0.01, "logisticregression__sample_weight"),
+    })  # fmt: skip
+
+
+def measure_device(data, sizes, device):
+    """Fits on ``device`` and on one and several threads of the CPU beside it."""
+    X, y, sex = data.of(data.train[:2_000])
+    FairLatentTransformer(max_epochs=1, device=device).fit(X, y, sensitive_features=sex)  # loads the device's libraries
+    return measure_sizes(data, sizes, lambda: {
+        device: FairLatentTransformer(random_state=0, device=device),
+        "1 thread": FairLatentTransformer(random_state=0),
+        f"{DEVICE_THREADS} threads": FairLatentTransformer(random_state=0, n_threads=DEVICE_THREADS),
+    }, f"{{}} on {device}")  # fmt: skip
 
 
 def plot_growth(table, path):
@@ -161,6 +186,11 @@ def summary(table):
             ratios = times["ours"] / times.drop(columns="ours").iloc[:, 0]
             lines.append(f"{words}: {times.median().round(1).to_dict()} s, "
                          f"ratio {ratios.median():.3f} ({ratios.min():.3f} to {ratios.max():.3f})")  # fmt: skip
+    for part, times in table[table.part.str.contains(" on ")].groupby("part", sort=False):
+        size, device = part.split(" on ")
+        for n, one in times.pivot_table(index="n", columns="side", values="seconds").iterrows():
+            ratios = ", ".join(f"{one[device] / one[side]:.2f} of {side}" for side in one.index if side != device)
+            lines.append(f"{n:,} {size}, one fit on {device}: {ratios}")
     return "\n".join(lines)
 
 
@@ -168,7 +198,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--parts", nargs="+", default=["curve", "single", "growth"])
+    parser.add_argument("--parts", nargs="*", default=["curve", "single", "growth"])
+    parser.add_argument("--device")
     args = parser.parse_args()
     repeats = 1 if args.quick else args.repeats
     data = Adult(args.quick)
@@ -180,7 +211,10 @@ def main():
         if "single" in args.parts:
             rows += measure_single(data, repeats)
         if "growth" in args.parts:
-            rows += measure_growth(data, *((s[:3] for s in (N_ROWS, N_COLUMNS)) if args.quick else (N_ROWS, N_COLUMNS)))
+            rows += measure_growth(data, [sizes[:3] if args.quick else sizes for sizes in (N_ROWS, N_COLUMNS)])
+        if args.device:
+            sizes = [(1_000,), (32,)] if args.quick else (DEVICE_ROWS, DEVICE_COLUMNS)
+            rows += measure_device(data, sizes, args.device)
     table = pd.DataFrame(rows).round(3)
     results = RESULTS / "quick" if args.quick else RESULTS
     results.mkdir(exist_ok=True)

@@ -317,7 +317,8 @@ def _train(candidate, name, found, dataset, scale, rounding, device, generator):
     spreads = {
         other: before[..., columns].std(1).mean(-1).clamp(min=0.1).cpu() for other, columns in readers.columns.items()
     }
-    model = MoveModel(candidate.flow.float(), name, readers, rounding, found.movable, found.context)
+    # Of both, copies: they go to the device, the originals are also read on the CPU.
+    model = MoveModel(candidate.flow.float(), name, readers, copy.deepcopy(rounding), found.movable, found.context)
     fit_steps(
         model,
         MoveLoss(readers.columns, spreads, scale, WEIGHTS if rounding is None else TABLE_WEIGHTS, generator),

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ._attributes import CONSTRAINTS
+from ._devices import HAS_DEVICE, is_device
 from ._encoding import is_network
 
 # Arguments of skorch that the schedule of a fit goes by.
@@ -32,17 +33,6 @@ def is_integer(value):
 def is_real(value):
     """Whether it is a number, which True is not."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def is_device(value):
-    """Whether torch knows a device of this name."""
-    if not isinstance(value, (str, torch.device)):
-        return False
-    try:
-        torch.device(value)
-    except RuntimeError:
-        return False
-    return True
 
 
 def check_value(name, value, valid, expected):
@@ -114,7 +104,7 @@ def check_parameters(estimator):
         lambda v: v is None or hasattr(v, "transform") or callable(v) or is_network(v),
         "an estimator with transform as the decoder, a torch.nn.Module, a skorch net, a callable, or None",
     )
-    check("device", is_device, "a device that torch knows, such as 'cpu' or 'cuda'")
+    check("device", is_device, HAS_DEVICE)
     check_net_params(estimator.net_params, "transformer")
     check(
         "module",

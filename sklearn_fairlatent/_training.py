@@ -22,6 +22,7 @@ from skorch.helper import predefined_split
 from threadpoolctl import threadpool_limits
 
 from ._batches import BatchLoader, Codes, LatentRows, WhitenedRows
+from ._devices import forked_generators, seed_generators
 from ._flow import CarrierFlow
 from ._latent import sample_rows
 from ._objective import LatentLoss, LatentModel
@@ -45,19 +46,19 @@ CALIBRATION_ROWS = 8192
 # A hand-on that keeps no more than this share of the AUC above 0.5, or its square of the R2, has lost the label.
 LABEL_SHARE = 0.25
 
-# torch's generator and every thread pool are process-wide, so fits in one process take turns.
+# torch's generators and every thread pool are process-wide, so fits in one process take turns.
 _FIT_LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
-def reproducible(seed, n_threads):
+def reproducible(seed, n_threads, device):
     """Fixed seed and thread count inside, everything as it was outside; one fit at a time in a process."""
     with _FIT_LOCK:
         threads_before = torch.get_num_threads()
         try:
-            with threadpool_limits(limits=n_threads), torch.random.fork_rng(devices=[]):
+            with threadpool_limits(limits=n_threads), forked_generators(device):
                 torch.set_num_threads(n_threads)
-                torch.default_generator.manual_seed(seed)
+                seed_generators(seed, device)
                 yield
         finally:
             torch.set_num_threads(threads_before)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_array, check_is_fitted
 
@@ -20,6 +20,7 @@ from ._batches import split_rows
 from ._coding import CodingMixin
 from ._counterfactual import BlockMap
 from ._counterfactual_map import fit_counterfactual_map
+from ._devices import PortableEstimator
 from ._encoding import Encoding, as_frame, column_names
 from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
 from ._fit_state import fresh_state
@@ -63,7 +64,12 @@ PRIVATE_STATE = (
 
 
 class FairLatentTransformer(
-    RowsMixin, CodingMixin, MovingMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    RowsMixin,
+    CodingMixin,
+    MovingMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    PortableEstimator,
 ):
     r"""Sort a representation into a target block, sensitive blocks and a residual, and hand on the fair part.
 
@@ -134,7 +140,8 @@ class FairLatentTransformer(
         steps (and never more than a cold fit). For curves over ``fairness_strength``; ``improved_on_start_`` then
         compares with the last fit. Columns, label and attributes must be the same.
     device : str, default="cpu"
-        torch device.
+        torch device of ``fit`` and of what is asked of it later. A pickle of a fit on "cuda" also loads where there is
+        none, and then computes on the CPU.
     n_threads : int, default=1
         Threads used inside ``fit``, whatever the process has, so that a seed gives the same bits everywhere.
     random_state : int, RandomState instance or None, default=None
@@ -406,7 +413,7 @@ class FairLatentTransformer(
         strata = label_conditions(target, label, constraint, pos_label)
 
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        with reproducible(seed, self.n_threads):
+        with reproducible(seed, self.n_threads, self.device):
             rng = np.random.RandomState(seed)
             self.encoding_, E = Encoding.fit(self.encoder, self.decoder, X, y, seed)
             self.latent_layout_ = self._layout(E.shape[1], target, variables)

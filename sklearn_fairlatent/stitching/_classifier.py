@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from torch import nn
 
 from .._attributes import Variable, resolve_pos_label
 from .._batches import split_rows
+from .._devices import PortableEstimator
 from .._encoding import through_module
 from .._fit_state import fresh_state
 from .._rows import FLOATS, RowsMixin
@@ -34,7 +35,7 @@ LABEL = "target"
 PROBED = 64
 
 
-class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
+class FairStitchClassifier(RowsMixin, ClassifierMixin, PortableEstimator):
     r"""De-bias a trained network by a small layer between its frozen extractor and its frozen head.
 
     The network is cut after one of its layers. What comes out there goes through a *stitch*, which is the identity
@@ -100,7 +101,8 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
     on_missing_sensitive : {"warn", "raise"}, default="warn"
         What ``fit`` does without any sensitive attribute.
     device : str, default="cpu"
-        torch device for the network and the stitch, in ``fit`` and later.
+        torch device for the network and the stitch, in ``fit`` and later. A pickle of a fit on "cuda" also loads where
+        there is none, and then computes on the CPU.
     n_threads : int, default=1
         Threads used inside ``fit``, whatever the process has, so that a seed gives the same bits everywhere.
     random_state : int, RandomState instance or None, default=None
@@ -277,7 +279,7 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, BaseEstimator):
         )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        with reproducible(seed, self.n_threads):
+        with reproducible(seed, self.n_threads, self.device):
             rng = np.random.RandomState(seed)
             y = label.decode(codes)
             trained = self._read_network(X, y, None if sample_weight is None else weights, seed)

@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import recall_score
 from torch import nn
 
+from .._devices import seed_generators
 from .._encoding import through_module
 from ._cutting import CutNetwork
 from ._stitches import FreshLayer, Stitch
@@ -87,7 +88,7 @@ def stitch_best(found, new_stitch, network, X, train, held_out, goal, schedule, 
             probe = _features(place, X[:1], network)
             if len(found) > 1 and probe.numel() > MOST_FEATURES:
                 raise ValueError(f"split={place.name!r}: more than {MOST_FEATURES:,} values a row.")
-            torch.default_generator.manual_seed(seed)  # inside `reproducible`
+            seed_generators(seed, probe.device)  # inside `reproducible`
             new_stitch(place, probe)  # says what is wrong before all rows are encoded
         except ValueError as error:
             if len(found) == 1:
@@ -96,7 +97,7 @@ def stitch_best(found, new_stitch, network, X, train, held_out, goal, schedule, 
             continue
         features = _features(place, X, network)
         learnt, judged = (rows.with_features(features[positions]) for positions, rows in (train, held_out))
-        torch.default_generator.manual_seed(seed)
+        seed_generators(seed, features.device)
         stitch = new_stitch(place, learnt.features).to(features.device)
         trained = train_stitch(stitch, place.head, learnt, judged, goal, schedule, seed)
         told = {"n_features": probe.numel(), "objective": trained.objective} | trained.terms

@@ -79,7 +79,7 @@ class FairSynthesizer(BaseEstimator):
     on_missing_sensitive : {"warn", "raise"}, default="warn"
         What ``fit`` does without any sensitive attribute.
     device : str, default="cpu"
-        torch device of the distillation. Samples are drawn by numpy.
+        torch device of the default transformer and of the distillation. Samples are drawn by numpy.
     n_threads : int, default=1
         Threads used inside ``fit``, so that a seed gives the same bits everywhere.
     random_state : int, RandomState instance or None, default=None
@@ -249,10 +249,18 @@ class FairSynthesizer(BaseEstimator):
         attributes = np.column_stack(attributes) if variables else np.zeros((n_samples, 0))
         self._cells = Cells.learn(label, variables, codes, attributes)
         self._seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        with reproducible(self._seed, self.n_threads):
+        with reproducible(self._seed, self.n_threads, self.device):
             values = label.decode(codes)
             self.teacher_, probabilities = Teacher.fit(
-                self.transformer, X, values, codes, attributes, variables, self._seed, is_table=is_table
+                self.transformer,
+                X,
+                values,
+                codes,
+                attributes,
+                variables,
+                self._seed,
+                is_table=is_table,
+                device=self.device,
             )
             levels, vectors = self._learn_rows(X, is_table)
             groups = tuple(variable.n_groups for variable in variables)

@@ -36,11 +36,11 @@ class Teacher:
         self.transformer, self.readout = transformer, readout
 
     @classmethod
-    def fit(cls, transformer, X, y, codes, attributes, variables, seed, *, is_table):
+    def fit(cls, transformer, X, y, codes, attributes, variables, seed, *, is_table, device):
         """The teacher, and its label probabilities of the training rows; from the user's transformer, fitted or not."""
         frozen = inner_transformer(transformer)
         if frozen is transformer and not _is_fitted(transformer):
-            frozen, Z = _fitted(transformer, X, y, attributes, variables, seed, is_table)
+            frozen, Z = _fitted(transformer, X, y, attributes, variables, seed, is_table, device)
         else:
             Z = np.asarray(frozen.transform(X))
         teacher = cls(frozen, LogisticRegression(max_iter=1000).fit(Z, codes))
@@ -115,7 +115,7 @@ def _is_fitted(transformer):
     return True
 
 
-def _fitted(transformer, X, y, attributes, variables, seed, is_table):
+def _fitted(transformer, X, y, attributes, variables, seed, is_table, device):
     """A new transformer fitted on the rows, and what it hands on of them."""
     groups = {
         variable.name: [None if np.isnan(code) else variable.categories[int(code)] for code in codes]
@@ -123,7 +123,7 @@ def _fitted(transformer, X, y, attributes, variables, seed, is_table):
     }
     strengths = DEFAULT_STRENGTHS
     if transformer is None:
-        transformer = FairLatentTransformer(encoder=TabularCodec() if is_table else None)
+        transformer = FairLatentTransformer(encoder=TabularCodec() if is_table else None, device=device)
     else:
         strengths = (transformer.fairness_strength,)
     for strength in strengths:
