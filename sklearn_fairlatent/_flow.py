@@ -26,13 +26,15 @@ GLANCE_ROWS = 2000
 N_MEMBERS = 4
 DROPOUT = 0.2
 # Several columns handed on tell more of an attribute than each alone: exact values give rows of a table away. Noise of
-# this standard deviation times the strength in training, and a wave of sqrt(2) this amplitude and of this frequency
-# afterwards, hide what is finer; a column's own deviation is 1. The label's columns hold little else, and a single one
-# is left clear (docs/design_notes.md, "More than one column").
+# this standard deviation times the strength in training, and a wave of this frequency that is normal, too, afterwards
+# hide what is finer; a column's own deviation is 1. The label's columns hold little else, and a single one is left
+# clear (docs/design_notes.md, "More than one column").
 DITHER = 4.0
-LABEL_DITHER = 0.15
+LABEL_DITHER = 0.4
 FREQUENCY = 100.0
 FREQUENCY_STEP = 0.05
+# Share of a wave's values at its crest and at its trough, each: without bounds it would be steep beyond rounding there.
+CREST = 1e-4
 # Logarithm of the carrier's share of what is handed on, at the start: loud enough to invert, quiet next to g.
 CARRIER_SCALE = -0.7
 
@@ -252,7 +254,9 @@ def is_exact(layout, start):
 
 
 class Dither(nn.Module):
-    """Noise in training and, once fitted, waves so fast in ``source`` that they look like noise: a function of it.
+    """Normal noise in training and, once fitted, waves so fast in ``source`` that they look like it.
+
+    A sine would not do: it is often next to its crest, and what stands out there shows what it should hide.
 
     Parameters
     ----------
@@ -273,7 +277,8 @@ class Dither(nn.Module):
     def forward(self, source):
         if self.training:
             return self.size * torch.randn(len(source), len(self.size), device=source.device)
-        return self.size * 2**0.5 * torch.sin(source @ self.waves)
+        uniform = 0.5 + torch.asin(torch.sin(source @ self.waves)) / torch.pi
+        return self.size * torch.special.ndtri(uniform.clamp(CREST, 1 - CREST))
 
 
 class CarrierFlow(nn.Module):

@@ -51,7 +51,7 @@ _FIT_LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
-def reproducible(seed, n_threads, device):
+def reproducible(seed, n_threads, device="cpu"):
     """Fixed seed and thread count inside, everything as it was outside; one fit at a time in a process."""
     with _FIT_LOCK:
         threads_before = torch.get_num_threads()
