@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,19 @@ GLANCE_ROWS = 2000
 N_MEMBERS = 4
 DROPOUT = 0.2
 # Several columns handed on tell more of an attribute than each alone: exact values give rows of a table away. Noise of
-# this standard deviation times the strength in training, and a wave of this frequency that is normal, too, afterwards
+# this standard deviation times the strength in training, and a wave of this frequency that looks like it afterwards
 # hide what is finer; a column's own deviation is 1. The label's columns hold little else, and a single one is left
 # clear (docs/design_notes.md, "More than one column").
 DITHER = 4.0
 LABEL_DITHER = 0.4
 FREQUENCY = 100.0
 FREQUENCY_STEP = 0.05
-# Share of a wave's values at its crest and at its trough, each: without bounds it would be steep beyond rounding there.
-CREST = 1e-4
+# The wave has the values of a normal distribution without this share at either end: with them it would be so steep
+# there that the way back in float32 is lost.
+CUT = 0.05
+_NORMAL = NormalDist()
+_BOUND = _NORMAL.inv_cdf(1 - CUT)
+CUT_DEVIATION = (1 - 2 * _BOUND * _NORMAL.pdf(_BOUND) / (1 - 2 * CUT)) ** 0.5
 # Logarithm of the carrier's share of what is handed on, at the start: loud enough to invert, quiet next to g.
 CARRIER_SCALE = -0.7
 
@@ -256,7 +261,7 @@ def is_exact(layout, start):
 class Dither(nn.Module):
     """Normal noise in training and, once fitted, waves so fast in ``source`` that they look like it.
 
-    A sine would not do: it is often next to its crest, and what stands out there shows what it should hide.
+    Not sines: these are often next to their crests, and what stands out there shows what it should hide.
 
     Parameters
     ----------
@@ -278,7 +283,7 @@ class Dither(nn.Module):
         if self.training:
             return self.size * torch.randn(len(source), len(self.size), device=source.device)
         uniform = 0.5 + torch.asin(torch.sin(source @ self.waves)) / torch.pi
-        return self.size * torch.special.ndtri(uniform.clamp(CREST, 1 - CREST))
+        return self.size * torch.special.ndtri(CUT + (1 - 2 * CUT) * uniform) / CUT_DEVIATION
 
 
 class CarrierFlow(nn.Module):
