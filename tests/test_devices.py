@@ -41,6 +41,13 @@ def _fitted(device, **params):
     return fair.fit(X, y, sensitive_features=A), X, A
 
 
+@pytest.fixture(scope="module")
+def on_cpu():
+    """A fit, its rows and what it hands on of them; not to be changed."""
+    fair, X, _ = _fitted("cpu")
+    return fair, X, fair.transform(X)
+
+
 @pytest.mark.parametrize("value", ["nonsense", 3.5, None, "meta", "cuda:99"])
 def test_what_this_machine_cannot_compute_on_is_no_device(value):
     assert not is_device(value)
@@ -72,15 +79,14 @@ def test_generators_are_as_before_after_a_fork_and_the_seed_holds_inside():
     assert torch.equal(before, torch.default_generator.get_state())
 
 
-def test_a_pickle_of_the_cpu_is_the_plain_one():
-    fair, X, _ = _fitted("cpu")
+def test_a_pickle_of_the_cpu_is_the_plain_one(on_cpu):
+    fair, X, expected = on_cpu
     assert "_of_torch" not in fair.__getstate__()
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fair)).transform(X), fair.transform(X))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(fair)).transform(X), expected)
 
 
-def test_a_pickle_of_a_device_gives_the_same_answers():
-    fair, X, _ = _fitted("cpu")
-    expected = fair.transform(X)
+def test_a_pickle_of_a_device_gives_the_same_answers(on_cpu):
+    fair, X, expected = copy.copy(on_cpu[0]), *on_cpu[1:]
     fair.device = "cuda"  # the tensors are the CPU's: what is tested is how they are written
     loaded = pickle.loads(pickle.dumps(fair))
     assert "_of_torch" in fair.__getstate__()
@@ -95,9 +101,8 @@ def test_an_unfitted_estimator_with_any_device_can_be_pickled():
         assert pickle.loads(pickle.dumps(FairLatentTransformer(device=device))).device == device
 
 
-def test_where_the_device_is_absent_a_pickle_loads_onto_the_cpu_and_says_so(monkeypatch):
-    fair, X, _ = _fitted("cpu")
-    expected = fair.transform(X)
+def test_where_the_device_is_absent_a_pickle_loads_onto_the_cpu_and_says_so(on_cpu, monkeypatch):
+    fair, X, expected = copy.copy(on_cpu[0]), *on_cpu[1:]
     fair.device = "cuda"
     written, load = pickle.dumps(fair), torch.load
 
