@@ -1,6 +1,5 @@
 """Devices of torch: whether this machine has one, its random numbers, and pickles that other machines can load."""
 
-import contextlib
 import io
 import warnings
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from sklearn.base import BaseEstimator
 
-HAS_DEVICE = "a device that torch has on this machine, with float64, such as 'cpu', or 'cuda' where there is one"
+EXPECTED_DEVICE = "a device that torch has on this machine, with float64, such as 'cpu', or 'cuda' where there is one"
 
 
 def is_device(value):
@@ -31,16 +30,11 @@ def _accelerator(device):
     return module, module.current_device() if device.index is None else device.index
 
 
-@contextlib.contextmanager
 def forked_generators(device):
-    """Torch's global generators of the CPU and of ``device`` are afterwards as they were before."""
+    """A context after which torch's global generators of the CPU and of ``device`` are as they were before."""
     found = _accelerator(device)
-    if found is None:
-        with torch.random.fork_rng(devices=[]):
-            yield
-        return
-    with torch.random.fork_rng(devices=[found[1]], device_type=torch.device(device).type):
-        yield
+    indices = [] if found is None else [found[1]]
+    return torch.random.fork_rng(devices=indices, device_type=torch.device(device).type)
 
 
 def seed_generators(seed, device):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from ._attributes import CONSTRAINTS
-from ._devices import HAS_DEVICE, is_device
+from ._devices import EXPECTED_DEVICE, is_device
 from ._encoding import is_network
 
 # Arguments of skorch that the schedule of a fit goes by.
@@ -104,7 +104,7 @@ def check_parameters(estimator):
         lambda v: v is None or hasattr(v, "transform") or callable(v) or is_network(v),
         "an estimator with transform as the decoder, a torch.nn.Module, a skorch net, a callable, or None",
     )
-    check("device", is_device, HAS_DEVICE)
+    check("device", is_device, EXPECTED_DEVICE)
     check_net_params(estimator.net_params, "transformer")
     check(
         "module",

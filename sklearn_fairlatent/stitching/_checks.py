@@ -5,7 +5,7 @@ import numbers
 import numpy as np
 from torch import nn
 
-from .._devices import HAS_DEVICE, is_device
+from .._devices import EXPECTED_DEVICE, is_device
 from .._parameters import check_net_params, check_value, is_integer, is_real
 from ._constraints import CONSTRAINTS
 
@@ -72,6 +72,6 @@ def check_parameters(estimator):
     check("lr", lambda v: word(v, "auto") or (is_real(v) and 0 < v < np.inf), "'auto' or a finite number > 0")
     check("validation_fraction", lambda v: is_real(v) and 0 < v < 1, "a number in (0, 1)")
     check("on_missing_sensitive", lambda v: word(v, "warn", "raise"), "'warn' or 'raise'")
-    check("device", is_device, HAS_DEVICE)
+    check("device", is_device, EXPECTED_DEVICE)
     check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
     check_net_params(estimator.net_params, "classifier")

@@ -5,7 +5,7 @@ import numbers
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from .._devices import HAS_DEVICE, is_device
+from .._devices import EXPECTED_DEVICE, is_device
 from .._parameters import check_net_params, check_value, is_integer, is_real
 from .._transformer import FairLatentTransformer
 from ._distilling import SIZES
@@ -61,7 +61,7 @@ def check_parameters(estimator):
     check("n_threads", positive_integer, "an integer >= 1")
     check("validation_fraction", lambda v: is_real(v) and 0 < v < 1, "a number in (0, 1)")
     check("on_missing_sensitive", lambda v: word(v, "warn", "raise"), "'warn' or 'raise'")
-    check("device", is_device, HAS_DEVICE)
+    check("device", is_device, EXPECTED_DEVICE)
     check("verbose", lambda v: isinstance(v, (numbers.Integral, np.bool_)) and v in (0, 1, 2), "0, 1 or 2")
     check_net_params(estimator.net_params, "synthesizer")
 
