@@ -17,6 +17,20 @@ def random_directions(width, n_directions, generator, device):
     return torch.cat([axes, directions / directions.norm(dim=0)], dim=1)
 
 
+def _compared(strata):
+    """Masks of the strata inside which rows are compared: those with enough rows."""
+    for stratum in torch.unique(strata).tolist():
+        rows = strata == stratum
+        if stratum >= 0 and int(rows.sum()) >= 4:
+            yield rows
+
+
+def _shares(n_in, n_out, weights):
+    """Weight of every comparison, lower the fewer its rows, and ``1 / n_in + 1 / n_out``."""
+    bias = 1 / n_in.clamp(min=1) + 1 / n_out.clamp(min=1)
+    return weights * ((n_in >= 2) & (n_out >= 2)) / (1 + NOISE * bias), bias
+
+
 def dependence(Z, members, weights, strata, directions):
     """Sliced energy distance between the groups, normalised and corrected for its finite-sample bias.
 
@@ -51,12 +65,7 @@ def dependence(Z, members, weights, strata, directions):
     .. [1] Szekely and Rizzo (2013), "Energy statistics", J. Stat. Planning and Inference 143, eq. 2.
     """
     total, n_strata = Z.new_zeros(()), 0
-    for stratum in torch.unique(strata).tolist():
-        if stratum < 0:
-            continue
-        rows = strata == stratum
-        if int(rows.sum()) < 4:
-            continue
+    for rows in _compared(strata):
         n_strata += 1
         values, order = torch.sort(Z[rows] @ directions, dim=0)
         inside = members[rows][order]
@@ -64,8 +73,7 @@ def dependence(Z, members, weights, strata, directions):
         inside = torch.nan_to_num(inside)
         outside = known.to(Z.dtype) - inside
         n_in, n_out = inside[:, 0].sum(0), outside[:, 0].sum(0)
-        bias = 1 / n_in.clamp(min=1) + 1 / n_out.clamp(min=1)
-        share = weights * ((n_in >= 2) & (n_out >= 2)) / (1 + NOISE * bias)
+        share, bias = _shares(n_in, n_out, weights)
 
         steps = (values[1:] - values[:-1])[..., None]
         gap = inside.cumsum(0) / n_in.clamp(min=1) - outside.cumsum(0) / n_out.clamp(min=1)
@@ -79,6 +87,52 @@ def dependence(Z, members, weights, strata, directions):
         statistic = (distance / (spread + 1e-12) - bias).mean(0)
         total = total + (share * statistic).sum()
     return total * Z.shape[1] / max(1, n_strata)
+
+
+def soft_decisions(scores, temperature):
+    """How far each label is decided for, from the scores of a label head, in [0, 1]; rows sum to 1.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n, 1) or (n, n_classes)
+        Log-odds of the second of two labels, or logits of the classes.
+    temperature : float
+        In nats: the lower, the nearer to the hard decision for the likeliest label.
+    """
+    if scores.shape[1] == 1:
+        scores = torch.cat([torch.zeros_like(scores), scores], dim=1)
+    return torch.softmax(scores / temperature, dim=1)
+
+
+def rate_gap(decisions, members, weights, strata):
+    """How far apart the groups' rates of decision lie, in total variation.
+
+    For two labels and one comparison (inside against outside a group) it is the absolute difference of the two rates:
+    a small one counts in proportion, while :func:`dependence` counts its square.
+
+    Parameters
+    ----------
+    decisions : Tensor of shape (n, n_labels)
+        How far each label is decided for, in [0, 1]; rows sum to 1.
+    members, weights, strata
+        As in :func:`dependence`.
+
+    Returns
+    -------
+    Tensor
+        A scalar: weighted sum over comparisons, mean over strata; in [0, 1] if the weights sum to 1.
+    """
+    total, n_strata = decisions.new_zeros(()), 0
+    for rows in _compared(strata):
+        n_strata += 1
+        known = (~torch.isnan(members[rows])).to(decisions.dtype)
+        inside = torch.nan_to_num(members[rows])
+        outside = known - inside
+        n_in, n_out = inside.sum(0), outside.sum(0)
+        share, _ = _shares(n_in, n_out, weights)
+        gaps = decisions[rows].T @ (inside / n_in.clamp(min=1) - outside / n_out.clamp(min=1))
+        total = total + (share * gaps.abs().sum(0) / 2).sum()
+    return total / max(1, n_strata)
 
 
 def label_loss(scores, codes, kind):

@@ -9,12 +9,24 @@ from zuko.nn import MLP
 
 from ._batches import Codes
 from ._flow import CarrierFlow
-from ._losses import dependence, design_loss, gaussian_nll, label_loss, random_directions
+from ._losses import (
+    dependence,
+    design_loss,
+    gaussian_nll,
+    label_loss,
+    random_directions,
+    rate_gap,
+    soft_decisions,
+)
 
 # Weight of the dependence measure at fairness_strength=1, in units of the exchange rate.
 UNIT_STRENGTH = 12.5
 # Its factor where more than one column is handed on: what a sum over directions misses, boosting still finds.
 WIDE_FACTOR = 1.5
+# Weight of the gap between the groups' rates of decision within labels, in units of the dependence's, and the
+# temperature in nats at which the label head decides (docs/design_notes.md, "Rates within labels").
+RATE_FACTOR = 0.12
+TEMPERATURE = 0.25
 # Bounds of the two parts of the exchange rate. What X tells of the label counts as no fewer and no more nats than
 # these: what is told otherwise than linearly should not count as nothing, and a penalty above that takes more of the
 # label than it needs. The dependence of the label counts as no less than the noise of a small data set.
@@ -38,9 +50,15 @@ class Task:
     comparison_weights: np.ndarray
     strength: float
     exchange_rate: float = 1.0  # nats of the label for a unit of dependence
+    within_labels: bool = False  # whether groups are compared within labels
+
+    @property
+    def compares_rates(self):
+        """Whether the groups' rates of decision within labels count, too: those of a label with classes."""
+        return self.within_labels and self.kind in ("binary", "multiclass") and len(self.comparison_weights) > 0
 
 
-def describe_task(target, label, variables, attributes, strata, strength):
+def describe_task(target, label, variables, attributes, strata, strength, within_labels=False):
     """The codes of all rows and the task, from the variables of the label and the attributes."""
     members = [variable.memberships(codes) for variable, codes in zip(variables, attributes, strict=True)]
     # Every attribute counts the same, however many comparisons it takes.
@@ -55,7 +73,8 @@ def describe_task(target, label, variables, attributes, strata, strength):
     if target is not None:
         kind = target.kind if target.kind == "continuous" else ("binary" if target.n_groups == 2 else "multiclass")
         n_scores = target.n_groups if kind == "multiclass" else 1
-    return codes, Task(kind, n_scores, np.concatenate(weights) if weights else np.zeros(0), float(strength))
+    weights = np.concatenate(weights) if weights else np.zeros(0)
+    return codes, Task(kind, n_scores, weights, float(strength), within_labels=within_labels)
 
 
 def exchange_rate(information, scores, members, weights):
@@ -153,7 +172,7 @@ class LatentLoss(nn.Module):
         self.register_buffer("weights", torch.as_tensor(task.comparison_weights, dtype=torch.float32))
 
     def terms(self, outputs, batch, model):
-        """The single terms, in nats or, for the dependence, as a share of the block's spread."""
+        """The single terms, in nats; the dependence as a share of the block's spread, the rate gap as a rate."""
         task, layout = self.task, self.layout
         z = outputs["handed_on"]
         terms = {}
@@ -166,6 +185,11 @@ class LatentLoss(nn.Module):
         if len(self.task.comparison_weights):
             directions = random_directions(z.shape[1], N_DIRECTIONS, self.generator, z.device)
             terms["dependence"] = dependence(z, batch["members"], self.weights, batch["strata"], directions)
+            if task.compares_rates:
+                # The head's weights are held: it is the block that has to move, not the threshold.
+                scores = nn.functional.linear(z, model.head.weight.detach(), model.head.bias.detach())
+                decisions = soft_decisions(scores, TEMPERATURE)
+                terms["rate_gap"] = rate_gap(decisions, batch["members"], self.weights, batch["strata"])
             known = ~torch.isnan(batch["members"])
             loss = nn.functional.binary_cross_entropy_with_logits(
                 outputs["adversary"], torch.nan_to_num(batch["members"]), reduction="none"
@@ -200,11 +224,10 @@ class LatentLoss(nn.Module):
     def forward(self, terms, ramp):
         """Weighted sum of the terms; ``ramp`` in [0, 1] scales the penalty during warm-up."""
         strength = ramp * UNIT_STRENGTH * self.task.exchange_rate * self.task.strength
-        if self.layout.n_handed_on > 1:
-            strength *= WIDE_FACTOR
         weights = {
             "label_loss": 1.0,
-            "dependence": strength,
+            "dependence": strength * WIDE_FACTOR if self.layout.n_handed_on > 1 else strength,
+            "rate_gap": RATE_FACTOR * strength,
             "adversary_loss": 1.0,
             "likelihood": 1.0,
             "sensitive_loss": SENSITIVE_WEIGHT,

@@ -326,7 +326,7 @@ def _net(model, layout, task, codes, n_rows, held_out, schedule, generator):
     names = ["likelihood"]
     names += ["label_loss"] if task.kind else []
     if len(task.comparison_weights):
-        names += ["dependence", "adversary_loss"]
+        names += ["dependence", "adversary_loss"] + ["rate_gap"] * task.compares_rates
     if layout.n_sensitive:
         names += ["sensitive_loss"] + ["isolation"] * bool(layout.widths[-1] - (layout.n_handed_on - layout.n_target))
     rates = {"head.": 10, "target_head.": 10, "core.couplings.": FLOW_RATE, "": 1}

@@ -24,6 +24,7 @@ TERMS = {
     "loss": ("weighted sum", ""),
     "label_loss": ("label loss", "nats"),
     "dependence": ("dependence", "share of spread"),
+    "rate_gap": ("gap of rates", "within labels"),
     "adversary_loss": ("adversary's loss", "nats"),
     "likelihood": ("likelihood of the rest", "nats a column"),
     "sensitive_loss": ("attributes' loss", "nats"),
