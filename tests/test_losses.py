@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from sklearn.metrics import log_loss
 
-from sklearn_fairlatent._losses import NOISE, dependence, design_loss, gaussian_nll, label_loss, random_directions
+from sklearn_fairlatent._losses import (
+    NOISE,
+    dependence,
+    design_loss,
+    gaussian_nll,
+    label_loss,
+    random_directions,
+    rate_gap,
+    soft_decisions,
+)
 
 AXIS = torch.ones(1, 1, dtype=torch.float64)
 
@@ -350,3 +359,96 @@ def test_design_loss_of_a_number_is_half_the_squared_error():
 
 def test_design_loss_without_a_known_row_is_zero():
     assert design_loss(tensor(np.ones((3, 2))), tensor(np.full((3, 2), np.nan))).item() == 0.0
+
+
+# The rates of decision
+
+
+@pytest.mark.parametrize("n_scores", [1, 3])
+def test_soft_decisions_are_probabilities_and_harden_as_the_temperature_falls(n_scores):
+    scores = tensor(np.random.default_rng(0).normal(size=(50, n_scores)))
+    logits = scores if n_scores > 1 else torch.cat([torch.zeros_like(scores), scores], dim=1)
+    assert_allclose(soft_decisions(scores, 1.0), torch.softmax(logits, dim=1))
+    assert_allclose(soft_decisions(scores, 0.25).sum(dim=1), 1.0)
+    hard = torch.nn.functional.one_hot(logits.argmax(dim=1), logits.shape[1]).double()
+    distances = [(soft_decisions(scores, temperature) - hard).abs().max() for temperature in (1.0, 0.25, 1e-4)]
+    assert distances[0] > distances[1] > distances[2]
+    assert distances[2] < 1e-6
+
+
+def decided(rates, inside):
+    """Decisions with the given rates in the groups: row 0 of ``rates`` outside, row 1 inside."""
+    return tensor(np.asarray(rates)[inside.astype(int)])
+
+
+def gap_of(decisions, members, *, strata=None, weights=None):
+    members = members[:, None] if members.ndim == 1 else members
+    strata = torch.as_tensor(np.zeros(len(members), dtype=np.int64) if strata is None else strata)
+    weights = tensor(np.ones(members.shape[1]) if weights is None else weights)
+    return rate_gap(tensor(decisions), tensor(members), weights, strata).item()
+
+
+def noise_share(n_in, n_out):
+    return 1 / (1 + NOISE * (1 / n_in + 1 / n_out))
+
+
+def test_rate_gap_of_two_labels_is_the_difference_of_the_rates():
+    inside = (np.arange(400) < 100).astype(float)
+    decisions = decided([[0.7, 0.3], [0.55, 0.45]], inside)
+    assert_allclose(gap_of(decisions, inside), 0.15 * noise_share(100, 300))
+    assert_allclose(gap_of(decisions, 1 - inside), 0.15 * noise_share(100, 300))
+    assert gap_of(decided([[0.7, 0.3]] * 2, inside), inside) == pytest.approx(0, abs=1e-12)
+
+
+def test_rate_gap_counts_in_proportion_where_the_dependence_counts_squares():
+    inside = (np.arange(2000) % 2).astype(float)
+    z = np.random.default_rng(0).normal(size=2000)
+    gaps, distances = [], []
+    for shift in (0.5, 1.0):
+        gaps.append(gap_of(decided([[1.0, 0.0], [1 - shift / 10, shift / 10]], inside), inside))
+        distances.append(measure(z + shift * inside, inside))
+    assert gaps[1] == pytest.approx(2 * gaps[0])
+    assert distances[1] > 3 * distances[0]
+
+
+def test_rate_gap_of_three_labels_is_their_total_variation():
+    inside = (np.arange(60) < 30).astype(float)
+    decisions = decided([[0.5, 0.3, 0.2], [0.2, 0.4, 0.4]], inside)
+    assert_allclose(gap_of(decisions, inside), 0.3 * noise_share(30, 30))
+
+
+def test_rate_gap_is_taken_within_the_strata_and_weighs_comparisons():
+    rng = np.random.default_rng(0)
+    decisions, strata = rng.dirichlet([1, 1], 300), rng.integers(-1, 2, 300)
+    members = rng.integers(0, 2, (300, 2)).astype(float)
+    members[rng.random((300, 2)) < 0.2] = np.nan
+    weights, expected = np.array([0.25, 0.75]), 0.0
+    for stratum in (0, 1):
+        for member, weight in zip(members.T, weights, strict=True):
+            a, b = (decisions[(strata == stratum) & (member == value)][:, 0] for value in (1, 0))
+            expected += weight * noise_share(len(a), len(b)) * abs(a.mean() - b.mean()) / 2
+    found = gap_of(decisions, members, strata=strata, weights=weights)
+    assert_allclose(found, expected)
+    # Negative control: regardless of the label it is another number.
+    assert abs(found - gap_of(decisions, members, weights=weights)) > 1e-3
+    assert gap_of(decisions, members, strata=np.full(300, -1), weights=weights) == 0
+
+
+@pytest.mark.parametrize("n_inside", [0, 1, 39, 40])
+def test_rates_of_groups_of_less_than_two_weigh_nothing(n_inside):
+    inside = (np.arange(40) < n_inside).astype(float)
+    assert gap_of(decided([[1.0, 0.0], [0.0, 1.0]], inside), inside) == 0
+
+
+def test_gradient_of_the_rate_gap_agrees_with_finite_differences():
+    rng = np.random.default_rng(0)
+    scores = tensor(rng.normal(size=(24, 1))).requires_grad_()
+    members = tensor(np.column_stack([np.arange(24) % 2, np.arange(24) < 9]))
+    members[3, 0] = torch.nan
+    strata = torch.as_tensor(np.arange(24) % 3 - 1)
+
+    def objective(scores):
+        return rate_gap(soft_decisions(scores, 0.25), members, tensor([0.5, 1.0]), strata)
+
+    assert objective(scores).item() > 0
+    assert torch.autograd.gradcheck(objective, (scores,), eps=1e-7, atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from skorch.callbacks import Callback
 
+from sklearn_fairlatent import _objective
 from sklearn_fairlatent._attributes import Variable
 from sklearn_fairlatent._batches import LatentRows, WhitenedRows
 from sklearn_fairlatent._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns
@@ -72,7 +73,16 @@ def test_fits_in_one_process_take_turns():
 
 
 def make_problem(
-    n=200, *, label="binary", attributes=2, n_handed_on=None, missing=0.0, strength=1.0, n_features=6, seed=0
+    n=200,
+    *,
+    label="binary",
+    attributes=2,
+    n_handed_on=None,
+    missing=0.0,
+    strength=1.0,
+    n_features=6,
+    seed=0,
+    within_labels=False,
 ):
     """Everything that ``train`` takes, but for its schedule, on rows with two attributes of different means."""
     rng = np.random.default_rng(seed)
@@ -93,7 +103,8 @@ def make_problem(
     for group in groups:
         group[rng.random(n) < missing] = np.nan
     encoded = [variable.encode(group) for variable, group in zip(variables, groups, strict=True)]
-    codes, task = describe_task(target, y_codes, variables, encoded, np.zeros(n, dtype=np.int64), strength)
+    strata = (y_codes if within_labels else np.zeros(n)).astype(np.int64)
+    codes, task = describe_task(target, y_codes, variables, encoded, strata, strength, within_labels)
     n_target = 0 if target is None else target.width
     widths = (n_target, *(variable.width for variable in variables))
     n_residual = n_features - sum(widths)
@@ -143,6 +154,8 @@ PROBLEMS = [
     {"label": None, "attributes": 0},
     {"label": "binary", "missing": 0.2},
     {"label": "binary", "strength": 0.0},
+    {"label": "binary", "within_labels": True},
+    {"label": "multiclass", "within_labels": True, "missing": 0.2},
 ]
 
 
@@ -156,11 +169,13 @@ def test_train_records_every_term_and_leaves_a_working_flow(kind):
     terms |= {"label_loss"} if problem["task"].kind else set()
     if len(problem["task"].comparison_weights):
         terms |= {"dependence", "adversary_loss", "sensitive_loss"}
+    terms |= {"rate_gap"} if problem["task"].within_labels else set()
     expected = {f"{prefix}_{term}" for prefix in ("train", "valid") for term in terms | {"loss"}}
     expected |= {"validation_utility"} if problem["task"].kind else set()
     expected |= {"adversary_auc"} if len(problem["task"].comparison_weights) else set()
     for epoch in history:
         assert expected <= set(epoch)
+        assert ("valid_rate_gap" in epoch) == ("rate_gap" in terms)
         assert np.isfinite([epoch[name] for name in expected]).all()
     flow, X = problem["flow"], torch.as_tensor(problem["X"])
     z, _ = flow(X)
@@ -199,6 +214,18 @@ def test_the_penalty_lowers_the_dependence():
         found[strength] = np.mean([epoch["valid_dependence"] for epoch in history[-3:]])
     assert found[0.0] > 0.05
     assert found[1.0] < 0.5 * found[0.0]
+
+
+def test_the_rates_within_labels_are_brought_together(monkeypatch):
+    found = {}
+    for factor in (0.0, 10.0):
+        monkeypatch.setattr(_objective, "RATE_FACTOR", factor)
+        problem = make_problem(n=2000, attributes=1, strength=0.02, within_labels=True)
+        history, *_ = run(problem, max_epochs=25, batch_size=500)
+        found[factor] = np.mean([epoch["train_rate_gap"] for epoch in history[-3:]])
+    # Negative control: the distance alone, at so low a strength, leaves them apart. Equal rates would measure .03.
+    assert found[0.0] > 0.05
+    assert found[10.0] < 0.8 * found[0.0]
 
 
 def test_a_run_that_made_things_worse_is_taken_back():

@@ -10,7 +10,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn_fairlatent._attributes import Variable
 from sklearn_fairlatent._batches import Codes
 from sklearn_fairlatent._latent import LatentLayout
-from sklearn_fairlatent._objective import WIDE_FACTOR, LatentLoss, Task, describe_task, exchange_rate
+from sklearn_fairlatent._objective import RATE_FACTOR, WIDE_FACTOR, LatentLoss, Task, describe_task, exchange_rate
 from sklearn_fairlatent._training import adversary_auc, chance_utility, least_utility, utility
 
 # The objective
@@ -30,6 +30,15 @@ def test_the_penalty_weighs_what_the_label_is_worth():
     loss.layout = LatentLayout("y", ("s",), (1, 1, 2), 2)
     assert WIDE_FACTOR > 1
     assert penalty(2.0, 1.0) == pytest.approx(WIDE_FACTOR * alone)
+
+
+def test_the_gap_of_the_rates_weighs_a_share_of_the_dependence():
+    loss = LatentLoss(task_of("binary", n_comparisons=1), LatentLayout("y", ("s",), (1, 1, 2), 1), torch.Generator())
+    of_distance, of_rates = (float(loss({name: torch.tensor(0.2)}, 0.5)) for name in ("dependence", "rate_gap"))
+    assert of_rates == pytest.approx(RATE_FACTOR * of_distance)
+    assert of_rates > 0
+    loss.task.strength = 0.0
+    assert loss({"rate_gap": torch.tensor(0.2)}, 1.0) == 0
 
 
 def scored_groups(shift, n=4000):
@@ -209,3 +218,17 @@ def test_task_without_a_label():
     sex = Variable.from_values("sex", list("ab"), continuous=False)
     _, task = describe_task(None, np.zeros(2), [sex], [sex.encode(list("ab"))], np.zeros(2), 1)
     assert (task.kind, task.n_scores) == (None, 0)
+
+
+@pytest.mark.parametrize("within", [True, False])
+@pytest.mark.parametrize(("values", "continuous"), [([0, 1], False), ([0, 1, 2], False), ([0.5, 1.5], True)])
+def test_rates_are_compared_within_labels_of_classes(values, continuous, within):
+    label = Variable.from_values("y", values, continuous=continuous)
+    sex = Variable.from_values("sex", list("ab"), continuous=False)
+    codes = label.encode(values)
+    strata, sexes = np.zeros(len(values)), sex.encode(list("aba")[: len(values)])
+    assert describe_task(label, codes, [sex], [sexes], strata, 1, within)[1].compares_rates == (
+        within and not continuous
+    )
+    # Without an attribute there is nothing to compare.
+    assert not describe_task(label, codes, [], [], strata, 1, within)[1].compares_rates
