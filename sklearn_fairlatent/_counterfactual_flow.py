@@ -153,13 +153,13 @@ def fitted_effects(Z, variables, codes):
     within : ndarray of shape (n, d)
         What is left.
     """
-    designs = [_design(variable, code) for variable, code in zip(variables, codes.T, strict=True)]
+    designs = [design_columns(variable, code) for variable, code in zip(variables, codes.T, strict=True)]
     design = np.column_stack([np.ones(len(Z)), *designs])
     coefficients = np.linalg.lstsq(design, Z, rcond=None)[0]
     return designs, coefficients[1:], Z - design @ coefficients
 
 
-def _design(variable, code):
+def design_columns(variable, code):
     """Columns of a variable for least squares: its groups but the first, or its number; 0, the mean, where missing."""
     design = variable.design(code)
     design = design[:, 1:] if design.shape[1] > 1 else design

@@ -11,8 +11,8 @@ from torch import nn
 
 from ._counterfactual_flow import BlockFlow, LinearBlocks, column_scale, fitted_effects, linear_blocks
 from ._counterfactual_rows import MoveRows, partners_of
+from ._group_maps import partner_maps, transport_maps
 from ._latent import row_chunks, sample_rows
-from ._partner_map import PartnerMap
 from ._readers import Judges, Panel, fit_panel, live_columns, score_loss
 from ._revision import Revision
 from ._steps import fit_steps
@@ -50,15 +50,16 @@ class VariableMap:
 
     Attributes
     ----------
-    flow : BlockFlow or PartnerMap
+    flow : BlockFlow, GroupMaps or Slope
         The map, in float64.
     gain : float
         Factor of the shift of its block.
-    kind : {"closed form", "trained", "partners"}
-        Which candidate it is: the closed form, the same after training, or the affine maps between partners.
+    kind : {"closed form", "trained", "partners", "transport"}
+        Which candidate it is: the closed form, the same after training, or the affine maps between partners; or
+        optimal transport, which has no rivals.
     scores : dict of str to float
         What held-out judges say of it: expected flip rate, consistency, distance relative to the rows' spread, and
-        the quality it was chosen by.
+        the quality it was chosen by. Empty of a transport, which nobody judges.
     """
 
     flow: Any
@@ -68,8 +69,8 @@ class VariableMap:
 
     def move(self, X, context, name, own, wanted, share=1.0):
         """Rows ``X`` after ``share`` of the way from the codes ``own`` to the codes ``wanted``."""
-        if isinstance(self.flow, PartnerMap):
-            # What a partner map learns is the whole way; part of it lies on the straight line.
+        if not isinstance(self.flow, BlockFlow):
+            # An affine map is the whole way; part of it lies on the straight line.
             there = self.flow.move(X, own, wanted)
             return there if share == 1 else X + share * (there - X)
         device, out = self.flow.mean.device, np.empty_like(X)
@@ -234,22 +235,10 @@ def fit_counterfactual_map(
     rows = sample_rows(rows, MAP_TRAINING_ROWS, rng)
     rows, held_out = _split(np.asarray(E[rows], dtype=np.float64), rows, variables, codes[rows], rng)
     X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
-    live = live_columns(X)
-    movable = np.setdiff1d(np.flatnonzero(live), fixed)
-    context = np.intersect1d(np.flatnonzero(live), fixed)
-    if len(fixed) and len(movable) < len(variables):
-        raise ValueError(
-            f"immutable_features leaves {len(movable)} encoded column(s) that vary, too few to move "
-            f"{[variable.name for variable in variables]}. Leave some columns out of immutable_features."
-        )
-    panel = fit_panel(X, variables, told, device=device, generator=generator, rng=rng)
-    readouts = {name: weights[movable] for name, weights in panel.linear_weights().items()}
-    scale = np.ones(X.shape[1])
-    scale[live] = column_scale(X[:, live])
+    found, scale = _started(X, told, variables, fixed, device, generator, rng)
+    start, movable, context = found.start, found.movable, found.context
     partners = partners_of(X / scale, variables, told, rng)
     bench = _Bench(np.asarray(E[held_out], dtype=np.float64), codes[held_out], X, told, variables, scale, rounding, rng)
-    start = linear_blocks(X[:, movable], variables, told, readouts)
-    found = CounterfactualMap({}, panel, movable, context, start)
     flow = BlockFlow(
         start,
         len(context),
@@ -261,7 +250,7 @@ def fit_counterfactual_map(
     for k, variable in enumerate(variables):
         candidates = [VariableMap(flow, "closed form")]
         if variable.name in partners and not len(context):
-            fitted = PartnerMap.fit(X[:, movable], partners[variable.name][0])
+            fitted = partner_maps(X[:, movable], partners[variable.name][0])
             candidates += [] if fitted is None else [VariableMap(fitted, "partners")]
         best = bench.best_of(found, k, candidates)
         if best.kind == "partners":
@@ -270,7 +259,7 @@ def fit_counterfactual_map(
             X_all = np.asarray(E[everyone], dtype=np.float64)
             again = partners_of(X_all / scale, [variable], codes[everyone][:, [k]], rng)
             if variable.name in again:
-                best.flow = PartnerMap.fit(X_all[:, movable], again[variable.name][0]) or best.flow
+                best.flow = partner_maps(X_all[:, movable], again[variable.name][0]) or best.flow
         else:
             candidate = VariableMap(copy.deepcopy(best.flow).cpu().requires_grad_(True), "trained")
             with torch.no_grad():
@@ -284,6 +273,40 @@ def fit_counterfactual_map(
             best.flow.to(device).eval().requires_grad_(False)
         found.maps[variable.name] = best
     return found
+
+
+def fit_transport_map(E, variables, codes, rows, *, fixed, device, generator, rng):
+    """Optimal transport between the groups of every variable, from some of ``rows``; parameters as above.
+
+    Returns
+    -------
+    CounterfactualMap
+    """
+    rows = sample_rows(rows, MAP_TRAINING_ROWS, rng)
+    X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
+    found, scale = _started(X, told, variables, fixed, device, generator, rng)
+    for k, variable in enumerate(variables):
+        maps = transport_maps(X[:, found.movable], variables, told, k, scale[found.movable])
+        found.maps[variable.name] = VariableMap(maps, "transport")
+    return found
+
+
+def _started(X, told, variables, fixed, device, generator, rng):
+    """A map with readers and the closed form that moves nothing yet, and the columns' scale."""
+    live = live_columns(X)
+    movable = np.setdiff1d(np.flatnonzero(live), fixed)
+    context = np.intersect1d(np.flatnonzero(live), fixed)
+    if len(fixed) and len(movable) < len(variables):
+        raise ValueError(
+            f"immutable_features leaves {len(movable)} encoded column(s) that vary, too few to move "
+            f"{[variable.name for variable in variables]}. Leave some columns out of immutable_features."
+        )
+    panel = fit_panel(X, variables, told, device=device, generator=generator, rng=rng)
+    readouts = {name: weights[movable] for name, weights in panel.linear_weights().items()}
+    scale = np.ones(X.shape[1])
+    scale[live] = column_scale(X[:, live])
+    start = linear_blocks(X[:, movable], variables, told, readouts)
+    return CounterfactualMap({}, panel, movable, context, start), scale
 
 
 def _split(X, rows, variables, codes, rng):

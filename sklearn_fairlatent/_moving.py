@@ -45,8 +45,8 @@ class MovingMixin:
         With ``counterfactual_map="latent"`` the block of the latent moves and everything else in it is held, what is
         handed on included. A row keeps its rank inside its group: the block's quantiles in the row's own group
         are sent to those in the wanted one, column by column. For a continuous attribute the block moves along
-        its slope on the value. With "trained" the row moves by the map described there, and of a frame behind a
-        :class:`TabularCodec` only as many columns change as it takes.
+        its slope on the value. With "trained" or "transport" the row moves by the map described there, and of a frame
+        behind a :class:`TabularCodec` only as many columns change as it takes.
 
         A counterfactual says what a row would look like to these models as a member of another group. It is no
         statement about causes.
@@ -56,8 +56,8 @@ class MovingMixin:
         X : array-like of shape (n_samples, n_features)
         attr : str or list of str
             A sensitive attribute, or the label by its name or as "target", or several of them. With
-            ``counterfactual_map="trained"`` several move one after the other in this order, and the way back
-            takes the reverse order.
+            ``counterfactual_map="trained"`` or "transport" several move one after the other in this order, and the way
+            back takes the reverse order.
         value : object, array-like of shape (n_samples,), or dict, default=None
             The wanted value, one for all rows or one per row; a dict by name for several attributes. None: the other
             one of two groups; with more groups or a continuous variable it must be given.
@@ -221,7 +221,7 @@ class MovingMixin:
 
     def _neutral_rows(self, given):
         """The rows with what is in none of the blocks at its average."""
-        if given.trained:
+        if given.mapped:
             E = self.counterfactual_map_.neutral_rest(given.E)
         else:
             rest = self.latent_layout_["residual"]
@@ -254,16 +254,16 @@ class _Given:
 
     def __init__(self, fair, X, own, told, E):
         self.X, self.own, self.told, self.E = X, own, told, E
-        self.trained = hasattr(fair, "counterfactual_map_")
+        self.mapped = hasattr(fair, "counterfactual_map_")
         # Off the hot path: in float64 whatever X is, so that there and back is exact.
-        self.L: Any = None if self.trained else fair._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
+        self.L: Any = None if self.mapped else fair._map(E, lambda flow, x: flow(x)[0], E.shape[1], np.float64)
 
     def current(self, fair, name):
         """Codes of the rows now: as told, else as read from the rows themselves."""
         told = self.told.get(name, np.full(len(self.E), np.nan))
         if not np.isnan(told).any():
             return told
-        if self.trained:
+        if self.mapped:
             read = fair.counterfactual_map_.panel.read(self.E, name)
         else:
             read = fair._block_maps[name].read(self.L[:, fair.latent_layout_[name]])
@@ -275,7 +275,7 @@ class _Move:
 
     def __init__(self, fair, given, requested):
         self.given = given
-        self.codec: Any = codec_of(fair.encoding_.encoder) if given.trained else None
+        self.codec: Any = codec_of(fair.encoding_.encoder) if given.mapped else None
         self.current, self.goal, self.own = {}, {}, dict(given.own)
         self.moved = np.zeros(len(given.E), dtype=bool)
         for name, value in requested.items():
@@ -300,7 +300,7 @@ class _Move:
         """Embeddings that went ``share`` of the way."""
         given, some = self.given, self.moved
         out = np.array(given.E, copy=True)
-        if given.trained:
+        if given.mapped:
             moves = [(name, self.current[name][some], goal[some]) for name, goal in self.goal.items()]
             out[some] = fair.counterfactual_map_.move(given.E[some], moves, share)
         else:

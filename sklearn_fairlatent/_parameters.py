@@ -21,6 +21,7 @@ SCHEDULED = {
     "iterator_train",
     "iterator_valid",
 }
+COUNTERFACTUAL_MAPS = ("latent", "trained", "transport")
 # Samples of n rows from equal groups seem about sqrt(k / n) apart in k codes: with more, few tables show anything.
 MOST_CODES = 512
 
@@ -111,7 +112,7 @@ def check_parameters(estimator):
         lambda v: v is None or (isinstance(v, type) and issubclass(v, torch.nn.Module)),
         "a class derived from torch.nn.Module, or None",
     )
-    check("counterfactual_map", lambda v: v in ("latent", "trained"), "'latent' or 'trained'")
+    check("counterfactual_map", lambda v: v in COUNTERFACTUAL_MAPS, f"one of {list(COUNTERFACTUAL_MAPS)}")
     for name in ("sensitive_columns", "continuous_features", "immutable_features"):
         check(
             name,

@@ -19,7 +19,7 @@ from ._attributes import (
 from ._batches import split_rows
 from ._coding import CodingMixin
 from ._counterfactual import BlockMap
-from ._counterfactual_map import fit_counterfactual_map
+from ._counterfactual_map import fit_counterfactual_map, fit_transport_map
 from ._devices import PortableEstimator
 from ._encoding import Encoding, as_frame, column_names
 from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
@@ -150,13 +150,17 @@ class FairLatentTransformer(
         1: one line an epoch. 2: a progress bar.
     net_params : dict or None, default=None
         Further arguments of :class:`skorch.NeuralNet`.
-    counterfactual_map : {"latent", "trained"}, default="latent"
+    counterfactual_map : {"latent", "trained", "transport"}, default="latent"
         What :meth:`counterfactual` moves along. "latent": the block of the latent, with everything else in the latent
         held, what is handed on included; costs nothing. "trained": a second invertible map from the encoded rows to one
         block per label and attribute and the rest, trained so that moving a block makes readers (small models
         of several kinds) read the wanted value and otherwise what they read before, near the row and alike to
         the rows it joins. It is kept where held-out rows and judges of their own find it better than the closed
-        form it starts from. Takes one to three minutes.
+        form it starts from. Takes one to three minutes. "transport": every group's rows are carried affinely to those
+        of the wanted group, by optimal transport between normal distributions with the groups' means and covariances
+        where the other variables are alike [4]_; along its slope for a continuous variable. Takes seconds. Nearest to
+        what a row would have been where that is known; readers are convinced as often as by real rows of that group,
+        where "trained" asks for more.
     immutable_features : list of str or int, default=None
         Columns of X, by name or position, that no counterfactual changes, whatever a decoder loses or repairs.
         With ``encoder=None`` or a :class:`TabularCodec`.
@@ -191,8 +195,9 @@ class FairLatentTransformer(
     flow_ : torch.nn.Module
         The fitted invertible module, in float64.
     counterfactual_map_ : CounterfactualMap
-        Only with ``counterfactual_map="trained"``. Its ``maps`` hold for every variable the ``kind`` of map that was
-        chosen, its ``gain`` and the ``scores`` that held-out judges gave: expected flip rate, consistency, distance.
+        Not with ``counterfactual_map="latent"``. Its ``maps`` hold for every variable the ``kind`` of map that was
+        chosen; of "trained" its ``gain`` and the ``scores`` that held-out judges gave: expected flip rate,
+        consistency, distance.
     codebook_ : Codebook
         Only with ``n_codes``. Its ``n_codes`` cells, and their ``representatives``, of shape (n_codes, n_components).
     encoding_ : Encoding
@@ -229,6 +234,8 @@ class FairLatentTransformer(
     .. [2] Szekely and Rizzo (2013), "Energy statistics: A class of statistics based on distances",
        J. Stat. Planning and Inference 143, eq. 2 (the distance) and section 3 (its bias).
     .. [3] Dinh, Sohl-Dickstein, Bengio (2017), "Density estimation using Real NVP", ICLR, eq. 4-5 (couplings).
+    .. [4] De Lara, Gonzalez-Sanz, Asher, Risser, Loubes (2024), "Transport-based counterfactual models", JMLR 25; the
+       map of Peyre and Cuturi (2019), "Computational optimal transport", remark 2.31.
 
     Examples
     --------
@@ -452,7 +459,7 @@ class FairLatentTransformer(
                 self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
             if self.n_codes is not None:
                 self._fit_codebook(E, codes, task, target, label, seed)
-            if self.counterfactual_map == "trained":
+            if self.counterfactual_map != "latent":
                 self._fit_counterfactual_map(E, target, label, variables, attributes, seed)
         self._target, self._variables = target, variables
         self.n_iter_ = len(self.history_)
@@ -572,19 +579,27 @@ class FairLatentTransformer(
             return
         rng = np.random.RandomState(seed)
         rows = sample_rows(np.arange(len(E)), ROUNDING_ROWS, rng)
+        variables = [variable for variable, _ in known]
+        codes = np.column_stack([codes for _, codes in known])
+        shared = {
+            "fixed": self._fixed,
+            "device": self.device,
+            "generator": torch.Generator().manual_seed(seed),
+            "rng": rng,
+        }
+        if self.counterfactual_map == "transport":
+            self.counterfactual_map_ = fit_transport_map(E, variables, codes, np.arange(len(E)), **shared)
+            return
         codec = codec_of(self.encoding_.encoder)
         self.counterfactual_map_ = fit_counterfactual_map(
             E,
-            [variable for variable, _ in known],
-            np.column_stack([codes for _, codes in known]),
+            variables,
+            codes,
             np.arange(len(E)),
-            fixed=self._fixed,
             rounding=None if codec is None else rounding_of(codec, np.asarray(E[rows], dtype=np.float64)),
-            device=self.device,
-            generator=torch.Generator().manual_seed(seed),
-            rng=rng,
             n_layers=self.n_layers,
             hidden_size=self.hidden_size,
+            **shared,
         )
 
     def _judge(self, task, codes, held_out_rows, utilities, before):

@@ -13,7 +13,7 @@ from sklearn_fairlatent._attributes import Variable
 from sklearn_fairlatent._counterfactual_flow import BlockFlow, linear_blocks
 from sklearn_fairlatent._counterfactual_map import MARGIN, CounterfactualMap, MoveLoss, VariableMap, _missed, _split
 from sklearn_fairlatent._counterfactual_rows import LEAST_SHARE, MoveRows, partners_of
-from sklearn_fairlatent._partner_map import LEAST_PARTNERS, PartnerMap
+from sklearn_fairlatent._group_maps import LEAST_PARTNERS, partner_maps
 from sklearn_fairlatent._readers import fit_panel
 from sklearn_fairlatent._steps import fit_steps
 
@@ -87,7 +87,7 @@ def test_a_partner_map_is_nearer_to_the_twin_than_the_shift_of_the_means():
     seen = np.arange(len(X)) % 300 < 200
     table = np.full((400, 2), -1)
     table[:200, 1], table[200:, 0] = np.arange(200, 400), np.arange(200)
-    partner_map = PartnerMap.fit(X[seen], table)
+    partner_map = partner_maps(X[seen], table)
     for own in (0, 1):
         rows, twins = X[~seen & (codes == own)], X[~seen & (codes != own)]
         moved = partner_map.move(rows, np.full(100, float(own)), np.full(100, 1.0 - own))
@@ -105,7 +105,7 @@ def test_a_partner_map_is_exact_there_and_back(n_groups, scale, seed):
     table = np.full((len(X), n_groups), -1)
     for group in range(n_groups):
         table[codes != group, group] = (np.arange(len(X)) % 40 + 40 * group)[codes != group]
-    partner_map = PartnerMap.fit(X, table)
+    partner_map = partner_maps(X, table)
     rng = np.random.default_rng(seed)
     own, between, wanted = rng.integers(n_groups, size=(3, len(X))).astype(float)
     there = partner_map.move(X, own, wanted)
@@ -122,9 +122,9 @@ def test_too_few_partners_make_no_map():
     n = LEAST_PARTNERS
     table = np.full((2 * n, 2), -1)
     table[:n, 1], table[n:, 0] = np.arange(n, 2 * n), np.arange(n)
-    assert PartnerMap.fit(X, table) is not None
+    assert partner_maps(X, table) is not None
     table[0, 1] = -1
-    assert PartnerMap.fit(X, table) is None
+    assert partner_maps(X, table) is None
 
 
 def test_a_map_with_partners_goes_straight_to_the_twin():
@@ -135,7 +135,7 @@ def test_a_map_with_partners_goes_straight_to_the_twin():
     flow = BlockFlow(start, hidden_size=8).double()
     plain, partnered = (
         CounterfactualMap({"g": found}, None, np.arange(6), np.zeros(0, dtype=int), start)
-        for found in (VariableMap(flow, "closed form"), VariableMap(PartnerMap.fit(X, table), "partners"))
+        for found in (VariableMap(flow, "closed form"), VariableMap(partner_maps(X, table), "partners"))
     )
     moves = [("g", codes, 1 - codes)]
     twins = np.r_[X[100:], X[:100]]
