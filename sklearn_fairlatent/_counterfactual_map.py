@@ -15,6 +15,7 @@ from ._group_maps import partner_maps, transport_maps
 from ._latent import row_chunks, sample_rows
 from ._readers import Judges, Panel, fit_panel, live_columns, score_loss
 from ._revision import Revision
+from ._row_matching import match_rows
 from ._steps import fit_steps
 
 # Rows that train a map and its readers, and the share of them that only judges.
@@ -50,16 +51,16 @@ class VariableMap:
 
     Attributes
     ----------
-    flow : BlockFlow, GroupMaps or Slope
+    flow : BlockFlow, GroupMaps, Slope or RowMatching
         The map, in float64.
     gain : float
         Factor of the shift of its block.
-    kind : {"closed form", "trained", "partners", "transport"}
+    kind : {"closed form", "trained", "partners", "transport", "matching"}
         Which candidate it is: the closed form, the same after training, or the affine maps between partners; or
-        optimal transport, which has no rivals.
+        optimal transport, which has no rivals, and of a table rows that were seen.
     scores : dict of str to float
         What held-out judges say of it: expected flip rate, consistency, distance relative to the rows' spread, and
-        the quality it was chosen by. Empty of a transport, which nobody judges.
+        the quality it was chosen by. Empty where nothing was to choose.
     """
 
     flow: Any
@@ -114,7 +115,11 @@ class CounterfactualMap:
         out = np.array(E, dtype=np.float64)
         context = out[:, self.context]
         for name, own, wanted in moves:
-            out[:, self.movable] = self.maps[name].move(out[:, self.movable], context, name, own, wanted, share)
+            found = self.maps[name]
+            if found.kind == "matching":
+                out = found.flow.move(out, own, wanted)
+            else:
+                out[:, self.movable] = found.move(out[:, self.movable], context, name, own, wanted, share)
         return out
 
     def neutral_rest(self, E):
@@ -275,8 +280,15 @@ def fit_counterfactual_map(
     return found
 
 
-def fit_transport_map(E, variables, codes, rows, *, fixed, device, generator, rng):
-    """Optimal transport between the groups of every variable, from some of ``rows``; parameters as above.
+def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, generator, rng):
+    """Optimal transport between the groups of every variable, from some of ``rows``.
+
+    Parameters
+    ----------
+    columns : list of (slice, bool) or None
+        Of a table the encoded columns of every column, and whether they are one-hot: its rows are matched.
+    E, variables, codes, rows, fixed, device, generator, rng
+        As in :func:`fit_counterfactual_map`.
 
     Returns
     -------
@@ -286,8 +298,11 @@ def fit_transport_map(E, variables, codes, rows, *, fixed, device, generator, rn
     X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
     found, scale = _started(X, told, variables, fixed, device, generator, rng)
     for k, variable in enumerate(variables):
-        maps = transport_maps(X[:, found.movable], variables, told, k, scale[found.movable])
-        found.maps[variable.name] = VariableMap(maps, "transport")
+        if columns is not None and variable.kind == "groups":
+            maps, kind = match_rows(X, variables, told, k, found.panel, columns, fixed, rng), "matching"
+        else:
+            maps, kind = transport_maps(X[:, found.movable], variables, told, k, scale[found.movable]), "transport"
+        found.maps[variable.name] = VariableMap(maps, kind)
     return found
 
 

@@ -296,7 +296,7 @@ class _Move:
             return same.all(1, keepdims=True)
         return np.column_stack([same[:, part].all(1) for part in _slices(self.codec)])
 
-    def part(self, fair, share):
+    def part(self, fair, share=1.0):
         """Embeddings that went ``share`` of the way."""
         given, some = self.given, self.moved
         out = np.array(given.E, copy=True)
@@ -317,6 +317,14 @@ class _Move:
         """Embeddings of the counterfactuals; those of a table revised to the columns that the question needs."""
         if self.codec is None or not self.moved.any():
             return self.part(fair, step)
+        kinds = {fair.counterfactual_map_.maps[name].kind for name in self.goal}
+        if "matching" in kinds and step != 1:
+            raise ValueError(
+                f"step={step!r}: with counterfactual_map='transport' a row of a table becomes like another row as a "
+                "whole. Pass step=1, or fit with counterfactual_map='trained'."
+            )
+        if kinds == {"matching"}:
+            return self.part(fair)
         some, E = self.moved, self.given.E
         candidates = [self._valid(self.part(fair, step * share)[some], fair) for share in SHARES]
         revision = Revision(fair.counterfactual_map_.panel, _slices(self.codec))

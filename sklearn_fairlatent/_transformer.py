@@ -587,10 +587,13 @@ class FairLatentTransformer(
             "generator": torch.Generator().manual_seed(seed),
             "rng": rng,
         }
-        if self.counterfactual_map == "transport":
-            self.counterfactual_map_ = fit_transport_map(E, variables, codes, np.arange(len(E)), **shared)
-            return
         codec = codec_of(self.encoding_.encoder)
+        if self.counterfactual_map == "transport":
+            columns = None if codec is None else codec._encoded_columns()
+            self.counterfactual_map_ = fit_transport_map(
+                E, variables, codes, np.arange(len(E)), columns=columns, **shared
+            )
+            return
         self.counterfactual_map_ = fit_counterfactual_map(
             E,
             variables,
