@@ -158,9 +158,11 @@ class FairLatentTransformer(
         the rows it joins. It is kept where held-out rows and judges of their own find it better than the closed
         form it starts from. Takes one to three minutes. "transport": every group's rows are carried affinely to those
         of the wanted group, by optimal transport between normal distributions with the groups' means and covariances
-        where the other variables are alike [4]_; along its slope for a continuous variable. Takes seconds. Nearest to
-        what a row would have been where that is known; readers are convinced as often as by real rows of that group,
-        where "trained" asks for more.
+        where the other variables are alike [4]_; along its slope for a continuous variable. Behind a
+        :class:`TabularCodec` a row becomes one of the wanted group that ``fit`` saw, near it and read alike
+        otherwise, none given more often than others: **the fitted estimator holds rows of** ``fit`` **and gives them
+        out**. Takes seconds. Nearest to what a row would have been where that is known; readers are convinced as
+        often as by real rows of that group, where "trained" asks for more.
     immutable_features : list of str or int, default=None
         Columns of X, by name or position, that no counterfactual changes, whatever a decoder loses or repairs.
         With ``encoder=None`` or a :class:`TabularCodec`.
