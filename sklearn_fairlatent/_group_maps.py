@@ -127,14 +127,12 @@ def transport_maps(X, variables, codes, k, scale):
     others = [
         design_columns(other, code) for other, code in zip(variables, codes.T, strict=True) if other is not variable
     ]
-    design = np.column_stack([np.ones(len(Z)), *others])
+    design = np.column_stack([np.zeros((len(Z), 0)), *others])
     centres, within = np.tile(Z.mean(0), (variable.n_groups, 1)), np.zeros_like(Z)
     for group, weights in enumerate(_balancing(design, codes[:, k], variable.n_groups)):
         rows = codes[:, k] == group
         if rows.any():
-            root = np.sqrt(weights[rows])[:, None]
-            coefficients = np.linalg.lstsq(root * design[rows], root * Z[rows], rcond=None)[0]
-            centres[group], within[rows] = coefficients[0], root * (Z[rows] - design[rows] @ coefficients)
+            centres[group], within[rows] = _beside(Z[rows], design[rows], weights[rows])
     variances, axes = np.linalg.eigh(within.T @ within / len(within))
     live = variances > LEAST_VARIANCE * max(variances.max(), 1e-300)
     axes, deviations = axes[:, live], np.sqrt(variances[live])
@@ -153,15 +151,25 @@ def transport_maps(X, variables, codes, k, scale):
 
 def _balancing(design, group, n_groups):
     """Weights of the rows, a vector for each group, with which the columns of ``design`` tell no group; of mean 1."""
-    if design.shape[1] == 1 or len(np.unique(group)) < 2:
-        return np.ones((n_groups, len(design)))
-    model = LogisticRegression(max_iter=1000).fit(design[:, 1:], group)
     weights = np.ones((n_groups, len(design)))
-    chances = model.predict_proba(design[:, 1:])
+    if not design.shape[1] or len(np.unique(group)) < 2:
+        return weights
+    model = LogisticRegression(max_iter=1000).fit(design, group)
+    chances = model.predict_proba(design)
     for chance, code in zip(chances.T, model.classes_.astype(int), strict=True):
         odds = 1 / np.clip(chance, LEAST_CHANCE, None)
         weights[code] = odds / odds[group == code].mean()
     return weights
+
+
+def _beside(Z, design, weights):
+    """Where a group is if the columns of ``design`` are 0, by weighted least squares, and what is left of its rows."""
+    middle, centre = (np.average(part, axis=0, weights=weights) for part in (design, Z))
+    root = np.sqrt(weights)[:, None]
+    columns, rows = root * (design - middle), root * (Z - centre)
+    # A ridge of one row: what hardly varies in the group tells nothing there.
+    slopes = np.linalg.solve(columns.T @ columns + np.eye(design.shape[1]), columns.T @ rows)
+    return centre - middle @ slopes, rows - columns @ slopes
 
 
 def _covariance(U):

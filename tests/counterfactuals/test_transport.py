@@ -133,6 +133,17 @@ def test_what_another_variable_explains_does_not_move():
     assert steps["alone"] > 1.0
 
 
+def test_a_variable_that_is_constant_in_a_group_tells_nothing_there():
+    X, code = _groups(400, 2)
+    X += 10
+    # All rows of one group have one label; in the other it explains nothing.
+    label = np.where(code == 0, np.arange(400) % 4 // 2, 1.0)
+    codes = np.column_stack([code, label]).astype(float)
+    moved = _maps(X, [TWO, LABEL], codes).move(X, codes[:, 0], 1 - codes[:, 0])
+    for group in (0, 1):
+        assert np.abs(moved[code == group].mean(0) - X[code != group].mean(0)).max() < 0.5
+
+
 def test_missing_codes_are_left_out():
     X, code = _groups(300, 2)
     codes = np.column_stack([code.astype(float), np.random.default_rng(0).normal(size=300)])
