@@ -163,6 +163,8 @@ def design_columns(variable, code):
     """Columns of a variable for least squares: its groups but the first, or its number; 0, the mean, where missing."""
     design = variable.design(code)
     design = design[:, 1:] if design.shape[1] > 1 else design
+    if np.isnan(code).all():
+        return np.zeros_like(design)
     return np.nan_to_num(design - np.nanmean(design, axis=0))
 
 

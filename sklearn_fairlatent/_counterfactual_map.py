@@ -1,4 +1,4 @@
-"""Trained counterfactuals: fit a map whose blocks flip what was asked and leave the rest, and move rows by it."""
+"""Maps for counterfactuals: trained ones, whose blocks flip what was asked and leave the rest, and transports."""
 
 import copy
 from dataclasses import dataclass, field
@@ -21,6 +21,8 @@ from ._steps import fit_steps
 # Rows that train a map and its readers, and the share of them that only judges.
 MAP_TRAINING_ROWS = 10_000
 HELD_OUT_SHARE = 0.3
+# A transport needs rows of every group: of rare ones so many are added.
+ROWS_OF_RARE = 300
 # Rows that are versions of each other, as a sample of rows tells, are held out by whole clusters of this many.
 PARTNER_SAMPLE, N_CLUSTERS = 3000, 30
 N_STEPS = 300
@@ -294,7 +296,7 @@ def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, gene
     -------
     CounterfactualMap
     """
-    rows = sample_rows(rows, MAP_TRAINING_ROWS, rng)
+    rows = _some_of_all(rows, codes, rng)
     X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
     found, scale = _started(X, told, variables, fixed, device, generator, rng)
     for k, variable in enumerate(variables):
@@ -304,6 +306,18 @@ def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, gene
             maps, kind = transport_maps(X[:, found.movable], variables, told, k, scale[found.movable]), "transport"
         found.maps[variable.name] = VariableMap(maps, kind)
     return found
+
+
+def _some_of_all(rows, codes, rng):
+    """A sample of ``rows`` that has more of rare groups, so that none is missing."""
+    some = [sample_rows(rows, MAP_TRAINING_ROWS, rng)]
+    for code in codes[rows].T:
+        groups, counts = np.unique(code[~np.isnan(code)], return_counts=True)
+        if len(groups) < len(rows) // 2:  # else numbers
+            some += [
+                sample_rows(rows[code == group], ROWS_OF_RARE, rng) for group in groups[counts < counts.sum() / 10]
+            ]
+    return np.unique(np.concatenate(some))
 
 
 def _started(X, told, variables, fixed, device, generator, rng):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.covariance import ledoit_wolf
+from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.linear_model import LogisticRegression
 
 from ._counterfactual_flow import design_columns, fitted_effects
@@ -13,7 +13,7 @@ from ._counterfactual_flow import design_columns, fitted_effects
 RIDGE = 1.0
 # Fewer rows with a partner in every group than this tell no affine map.
 LEAST_PARTNERS = 20
-# Directions with a smaller share of the largest variance are left alone: what is there is rounding.
+# Directions in which the rows of a group vary less than this, in units of the scale, are left alone: that is rounding.
 LEAST_VARIANCE = 1e-10
 # Rows that are rarer than this in their group, as the other variables tell, weigh no more than these.
 LEAST_CHANCE = 0.05
@@ -134,10 +134,10 @@ def transport_maps(X, variables, codes, k, scale):
         if rows.any():
             centres[group], within[rows] = _beside(Z[rows], design[rows], weights[rows])
     variances, axes = np.linalg.eigh(within.T @ within / len(within))
-    live = variances > LEAST_VARIANCE * max(variances.max(), 1e-300)
+    live = variances > LEAST_VARIANCE
     axes, deviations = axes[:, live], np.sqrt(variances[live])
     covariances = np.stack([
-        _covariance(within[codes[:, k] == group] @ axes / deviations) * np.outer(deviations, deviations)
+        _shrunk(within[codes[:, k] == group] @ axes / deviations) * np.outer(deviations, deviations)
         for group in range(len(centres))
     ])  # fmt: skip
     middle = _barycenter(covariances)
@@ -172,14 +172,19 @@ def _beside(Z, design, weights):
     return centre - middle @ slopes, rows - columns @ slopes
 
 
-def _covariance(U):
-    """Shrunk covariance of a group's rows, in units of that of all; the same if there are too few."""
-    return ledoit_wolf(U, assume_centered=True)[0] if len(U) > 1 else np.eye(U.shape[1])
+def _shrunk(U):
+    """Covariance of a group's rows, in units of that of all rows and shrunk towards it.
+
+    As much as Ledoit and Wolf find, who look at how the rows scatter, but at least as a row for each column would.
+    """
+    n, d = U.shape
+    share = max(ledoit_wolf_shrinkage(U, assume_centered=True), d / (n + d)) if n > 1 and d else 1.0
+    return (1 - share) * (U.T @ U / max(n, 1)) + share * np.eye(d)
 
 
 def _root(S, power=0.5):
     values, axes = np.linalg.eigh((S + S.T) / 2)
-    return axes * np.maximum(values, 1e-12 * values.max()) ** power @ axes.T
+    return axes * np.maximum(values, 1e-12 * values.max(initial=0.0)) ** power @ axes.T
 
 
 def _transport(S, goal):
@@ -190,8 +195,11 @@ def _transport(S, goal):
 
 def _barycenter(covariances):
     """Covariance of the Wasserstein barycenter of centred normal distributions with equal weights."""
-    middle = covariances.mean(0)
+    middle = covariances[0]
     for _ in range(N_BARYCENTER_STEPS):
-        step = np.mean([_transport(middle, S) for S in covariances], axis=0)
+        root, inverse = _root(middle), _root(middle, -0.5)
+        step = inverse @ np.mean([_root(root @ S @ root) for S in covariances], axis=0) @ inverse
         middle = step @ middle @ step
+        if np.abs(step - np.eye(len(step))).max(initial=0.0) < 1e-10:
+            break
     return middle

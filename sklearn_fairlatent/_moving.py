@@ -45,8 +45,8 @@ class MovingMixin:
         With ``counterfactual_map="latent"`` the block of the latent moves and everything else in it is held, what is
         handed on included. A row keeps its rank inside its group: the block's quantiles in the row's own group
         are sent to those in the wanted one, column by column. For a continuous attribute the block moves along
-        its slope on the value. With "trained" or "transport" the row moves by the map described there, and of a frame
-        behind a :class:`TabularCodec` only as many columns change as it takes.
+        its slope on the value. With "trained" or "transport" the row moves by the map described there; with "trained",
+        of a frame behind a :class:`TabularCodec` only as many columns change as it takes.
 
         A counterfactual says what a row would look like to these models as a member of another group. It is no
         statement about causes.
@@ -69,6 +69,7 @@ class MovingMixin:
             :meth:`to_latent` gives it.
         step : float, default=1.0
             How much of the way the block goes, > 0: less stops before the other group's place, more goes beyond it.
+            Rows of a table that are matched, with ``counterfactual_map="transport"``, go the whole way only.
 
         Returns
         -------
@@ -315,7 +316,7 @@ class _Move:
 
     def end(self, fair, step=1.0):
         """Embeddings of the counterfactuals; those of a table revised to the columns that the question needs."""
-        if self.codec is None or not self.moved.any():
+        if self.codec is None:
             return self.part(fair, step)
         kinds = {fair.counterfactual_map_.maps[name].kind for name in self.goal}
         if "matching" in kinds and step != 1:
@@ -323,7 +324,7 @@ class _Move:
                 f"step={step!r}: with counterfactual_map='transport' a row of a table becomes like another row as a "
                 "whole. Pass step=1, or fit with counterfactual_map='trained'."
             )
-        if kinds == {"matching"}:
+        if kinds == {"matching"} or not self.moved.any():
             return self.part(fair)
         some, E = self.moved, self.given.E
         candidates = [self._valid(self.part(fair, step * share)[some], fair) for share in SHARES]

@@ -1,4 +1,7 @@
-"""Counterfactual rows of a table: rows of the wanted group that were seen, none of them given too often."""
+"""Counterfactual rows of a table: rows of the wanted group that were seen, none of them given too often.
+
+What may not change, and numbers that hardly differ, stay as they are in the row itself.
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +14,8 @@ from ._latent import row_chunks
 # Most rows of a group to give, and most of the others that tell how often each would be asked for.
 MOST_DONORS = 4000
 MOST_ASKING = 6000
-# A row is given if the readers prefer its own group by so many nats on average.
-MARGIN = 0.0
+# Rows that readers take for members of another group than theirs are not given, up to this share of the group.
+MOST_ODD = 0.25
 # A column that differs costs 1, a number at most so many deviations; columns that may not change cost more, for what
 # comes with them should fit them.
 FAR = 2.0
@@ -45,7 +48,7 @@ class Likeness:
     """
 
     def __init__(self, X, columns, fixed, panel, held):
-        self.panel, self.held = panel, held
+        self.fixed, self.panel, self.held = fixed, panel, held
         weights, one_hot = np.ones(X.shape[1]), np.zeros(X.shape[1], dtype=bool)
         weights[fixed] = FIXED_WEIGHT
         for part, is_one_hot in columns:
@@ -76,11 +79,12 @@ class Likeness:
         return cost
 
     def given(self, X, donors):
-        """Rows ``X`` made the rows ``donors``, but for numbers that hardly differ."""
+        """Rows ``X`` made the rows ``donors``, but for what may not change and numbers that hardly differ."""
         moved = donors.copy()
         for part in self.number_parts:
             near = (np.abs(donors[:, part] - X[:, part]) <= self.near[part]).all(1)
             moved[near, part] = X[near, part]
+        moved[:, self.fixed] = X[:, self.fixed]
         return moved
 
 
@@ -92,7 +96,7 @@ class RowMatching:
     ----------
     likeness : Likeness
     donors : list of ndarray of shape (n_donors, n_encoded)
-        By group; of a group that nobody was in, empty.
+        By group.
     described : list of tuple
         The same, as the costs look at them.
     prices : list of ndarray of shape (n_donors,)
@@ -108,7 +112,7 @@ class RowMatching:
         moved = X.copy()
         for goal in np.unique(wanted[own != wanted]).astype(int):
             asking = np.flatnonzero((wanted == goal) & (own != wanted))
-            for part in row_chunks(len(asking), CHUNK) if len(self.donors[goal]) else []:
+            for part in row_chunks(len(asking), CHUNK):
                 rows = X[asking[part]]
                 costs = self.likeness.costs(self.likeness.describe(rows), self.described[goal])
                 moved[asking[part]] = self.likeness.given(
@@ -150,20 +154,24 @@ def match_rows(X, variables, codes, k, panel, columns, fixed, rng):
     others: list[Any] = [other for other in variables if other is not variable]
     likeness = Likeness(X, columns, fixed, panel, [other.name for other in others])
     read = [other.name for other in others if other.kind == "groups"]
-    found = RowMatching(likeness, [], [], [])
+    donors, described, prices = [], [], []
     for goal in range(variable.n_groups):
-        rows = np.flatnonzero(code == goal)
-        sure = rows[panel.margin(X[rows], variable.name, code[rows]) >= MARGIN] if len(rows) else rows
-        donors = X[_some(sure if len(sure) else rows, MOST_DONORS, rng)]
-        asking = X[_some(np.flatnonzero(~np.isnan(code) & (code != goal)), MOST_ASKING, rng)]
-        found.donors.append(donors)
-        found.described.append(likeness.describe(donors))
-        costs = likeness.costs(likeness.describe(asking), found.described[-1])
+        own, rest = np.flatnonzero(code == goal), np.flatnonzero(~np.isnan(code) & (code != goal))
+        donors.append(X[_some(_typical(own, panel.margin(X[own], variable.name, code[own])), MOST_DONORS, rng)])
+        described.append(likeness.describe(donors[-1]))
+        asking = X[_some(rest, MOST_ASKING, rng)]
+        costs = likeness.costs(likeness.describe(asking), described[-1])
         cells = [
-            np.column_stack([np.zeros(len(part)), *(panel.read(part, n) for n in read)]) for part in (asking, donors)
+            np.column_stack([np.zeros(len(part)), *(panel.read(part, name) for name in read)])
+            for part in (asking, donors[-1])
         ]
-        found.prices.append(_prices(costs, _most_uses(*cells)))
-    return found
+        prices.append(_prices(costs, _most_uses(*cells)))
+    return RowMatching(likeness, donors, described, prices)
+
+
+def _typical(rows, margins):
+    """Those of a group's rows that readers take for members of it, but most of them in any case."""
+    return rows[margins >= min(0.0, np.quantile(margins, MOST_ODD))] if len(rows) else rows
 
 
 def _some(rows, most, rng):

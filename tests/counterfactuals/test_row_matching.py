@@ -9,7 +9,7 @@ from numpy.testing import assert_array_equal
 
 from sklearn_fairlatent import TabularCodec
 from sklearn_fairlatent import _row_matching as row_matching
-from sklearn_fairlatent._row_matching import _most_uses, _prices
+from sklearn_fairlatent._row_matching import _most_uses, _prices, _typical
 from sklearn_fairlatent.datasets import load_german
 
 from .samples import _trained
@@ -149,6 +149,24 @@ def test_a_table_with_gaps_and_many_groups():
     assert 0.02 < moved["duration"].isna().mean() < 0.3
     for name in X.select_dtypes(exclude="number"):
         assert set(moved[name].dropna()) <= set(X[name].dropna())
+
+
+def test_rows_that_readers_do_not_believe_are_left_out_but_not_most():
+    margins = np.arange(-7.0, 13.0)
+    assert_array_equal(_typical(np.arange(20), margins + 5), np.arange(2, 20))
+    assert_array_equal(_typical(np.arange(20), margins), np.arange(5, 20))
+    assert_array_equal(_typical(np.arange(20), margins - 20), np.arange(5, 20))
+
+
+def test_two_attributes_one_after_the_other_keep_what_may_not_change_between():
+    X, y, A = _table(800)
+    A = A[["group"]].assign(second=np.where(A["level"] > 0, "high", "low"))
+    X["hours"] += 20 * (A["second"] == "high")
+    fair = _trained(X, y, A, counterfactual_map="transport", encoder=TabularCodec(), immutable_features=["town", "pay"])
+    both = fair.counterfactual(X, ["group", "second"], sensitive_features=A)
+    first = fair.counterfactual(X, "group", sensitive_features=A)
+    other = A.assign(group=A["group"].map({"f": "m", "m": "f"}))
+    pd.testing.assert_frame_equal(fair.counterfactual(first, "second", sensitive_features=other), both)
 
 
 # ---------------------------------------------------------------- prices

@@ -1,12 +1,14 @@
 """Counterfactuals by optimal transport: between distributions, beside the other variables, there and back."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_fairlatent._attributes import Variable
+from sklearn_fairlatent._counterfactual_map import _some_of_all
 from sklearn_fairlatent._group_maps import transport_maps
 from sklearn_fairlatent.datasets import make_biased_latents
 
@@ -31,6 +33,7 @@ def _maps(X, variables, codes, k=0):
     return transport_maps(X, variables, codes, k, np.ones(X.shape[1]))
 
 
+RNG = np.random.RandomState(0)
 LABEL = Variable("label", "groups", categories=np.array([0, 1]))
 
 # ---------------------------------------------------------------- between distributions
@@ -114,6 +117,40 @@ def test_a_group_of_no_or_one_row_is_where_all_are(left):
     assert_allclose(there[codes[:, 0] == 0].mean(0), X[rows].mean(0) if left == 0 else X[rows[-1]], atol=1e-6)
 
 
+def test_a_group_of_equal_rows_and_a_column_that_is_constant_in_one():
+    X, code = _groups(400, 3)
+    rows = np.r_[np.flatnonzero(code < 2), np.flatnonzero(code == 2)[:3]]
+    X, codes = X[rows].copy(), code[rows, None].astype(float)
+    X[codes[:, 0] == 2] = 1.0
+    X[codes[:, 0] == 0, 1] = 0.0
+    maps = _maps(X, [THREE], codes)
+    for goal in range(3):
+        there = maps.move(X, codes[:, 0], np.full(len(X), float(goal)))
+        assert np.abs(there).max() < 3 * np.abs(X).max()
+    # A new row that is not 0 in that column does not go far.
+    new = X[codes[:, 0] == 0][:1] + [[0.0, 1.0, 0.0, 0.0]]
+    assert np.abs(maps.move(new, np.zeros(1), np.ones(1))).max() < 10 * np.abs(X).max()
+
+
+@pytest.mark.parametrize("fixed", [None, [1, 2]])
+def test_what_the_group_determines_is_shifted(fixed):
+    group = np.arange(200) % 2
+    X = np.column_stack([group, np.arange(200) % 3, np.arange(200) % 5]).astype(float)
+    X = X if fixed else X[:, [0, 0]]
+    A = pd.DataFrame({"group": group})
+    fair = _trained(X, None, A, counterfactual_map="transport", immutable_features=fixed)
+    moved = fair.counterfactual(X, "group", sensitive_features=A)
+    assert_allclose(moved[:, 0], 1 - group, atol=1e-9)
+
+
+def test_a_rare_group_has_rows_in_the_sample():
+    code = np.zeros(30_000)
+    code[:2], code[2:20_000] = 2, 1
+    some = _some_of_all(np.arange(30_000), np.column_stack([code, np.random.default_rng(0).normal(size=30_000)]), RNG)
+    assert {0, 1} <= set(some)
+    assert len(some) == len(set(some)) <= 10_002
+
+
 # ---------------------------------------------------------------- beside the other variables
 
 
@@ -142,6 +179,17 @@ def test_a_variable_that_is_constant_in_a_group_tells_nothing_there():
     moved = _maps(X, [TWO, LABEL], codes).move(X, codes[:, 0], 1 - codes[:, 0])
     for group in (0, 1):
         assert np.abs(moved[code == group].mean(0) - X[code != group].mean(0)).max() < 0.5
+
+
+@pytest.mark.filterwarnings("error")
+def test_two_variables_that_are_known_of_different_rows():
+    X, code = _groups(300, 2)
+    codes = np.column_stack([code, code[::-1]]).astype(float)
+    codes[:150, 0], codes[150:, 1] = np.nan, np.nan
+    for k in (0, 1):
+        known = ~np.isnan(codes[:, k])
+        moved = _maps(X, [TWO, LABEL], codes, k).move(X[known], codes[known, k], 1 - codes[known, k])
+        assert np.isfinite(moved).all()
 
 
 def test_missing_codes_are_left_out():
