@@ -244,9 +244,3 @@ def test_transport_goes_there_and_back_and_part_of_the_way():
     assert_allclose(half, (X + moved) / 2, atol=1e-9)
     label = fair.counterfactual(X, "target", 1)
     assert (fair.counterfactual_map_.panel.read(label, "target") == 1).mean() > 0.8
-
-
-def test_an_unknown_map_names_the_known_ones():
-    X, y, A = _small()
-    with pytest.raises(ValueError, match=r"counterfactual_map='ot'.*'latent', 'trained', 'transport'"):
-        _trained(X, y, A, counterfactual_map="ot")
