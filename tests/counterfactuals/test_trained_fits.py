@@ -165,7 +165,5 @@ def test_unknown_attributes_and_values(small, small_fair):
         small_fair.counterfactual(X, "group", 7, sensitive_features=A)
     with pytest.raises(ValueError, match="value has shape"):
         small_fair.counterfactual(X, "group", [0, 1], sensitive_features=A)
-    with pytest.raises(
-        ValueError, match=r"'best': expected one of \['latent', 'trained', 'transport'\]"
-    ):
+    with pytest.raises(ValueError, match=r"'best': expected one of \['latent', 'trained', 'transport'\]"):
         _model(counterfactual_map="best").fit(X, small[1], sensitive_features=A)
