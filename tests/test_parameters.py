@@ -33,7 +33,7 @@ BAD = [
     ("module", [torch.nn.Linear(2, 2), "flow", 3], "a class derived from torch.nn.Module, or None"),
     ("module", [int, dict], "torch.nn.Module"),
     ("sensitive_columns", ["sex", [], (), 0, {"sex"}], "a non-empty list of names or positions, or None"),
-    ("counterfactual_map", ["linear", None, True], "'latent' or 'trained'"),
+    ("counterfactual_map", ["linear", None, True], "'latent', 'trained', 'transport'"),
     ("immutable_features", ["age", [], (), 0, {"age"}], "a non-empty list of names or positions, or None"),
     ("continuous_features", ["age", [], (), 0, {"age"}], "a non-empty list of names or positions, or None"),
     ("encoder", ["pca", 3], "encoder"),
