@@ -23,3 +23,15 @@ def _rows(variables, codes, d, rng, strength=1.5):
         design = variable.design(code)
         X += strength * np.nan_to_num(design) @ rng.normal(size=(design.shape[1], d))
     return X
+
+
+def _assert_there_and_back(maps, X, n_groups, rng):
+    """Own group, the way back and any detour are exact; the rows in other groups, and whether they moved."""
+    own, between, wanted = rng.integers(n_groups, size=(3, len(X))).astype(float)
+    there = maps.move(X, own, wanted)
+    size = np.abs(X).max()
+    assert np.abs(maps.move(there, wanted, own) - X).max() < 1e-7 * size
+    detour = maps.move(maps.move(X, own, between), between, wanted)
+    assert np.abs(detour - there).max() < 1e-7 * size
+    assert (there[own == wanted] == X[own == wanted]).all()
+    return there, own != wanted
