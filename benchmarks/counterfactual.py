@@ -92,10 +92,10 @@ def embeddings(name, attributes, seed, quick):
         for v, codes in values.items()
     }
     sensitive = pd.DataFrame({v: codes[fit] for v, codes in values.items() if v != "label"})
+    label = values["label"][fit] if "label" in values else None
     fairs, seconds = {}, {}
     for method, kind in ((OURS, "trained"), (TRANSPORT, "transport")):
         start = time.perf_counter()
-        label = values["label"][fit] if "label" in values else None
         fairs[method] = ours(seed, kind).fit(X[fit], label, sensitive_features=sensitive)
         seconds[method] = time.perf_counter() - start
     A = pd.DataFrame({v: codes[test] for v, codes in values.items() if v != "label"})

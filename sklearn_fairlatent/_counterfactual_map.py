@@ -21,7 +21,7 @@ from ._steps import fit_steps
 # Rows that train a map and its readers, and the share of them that only judges.
 MAP_TRAINING_ROWS = 10_000
 HELD_OUT_SHARE = 0.3
-# A transport needs rows of every group: of rare ones so many are added.
+# A transport needs rows of every group: where the sample has fewer, so many are added.
 ROWS_OF_RARE = 300
 # Rows that are versions of each other, as a sample of rows tells, are held out by whole clusters of this many.
 PARTNER_SAMPLE, N_CLUSTERS = 3000, 30
@@ -296,7 +296,7 @@ def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, gene
     -------
     CounterfactualMap
     """
-    rows = _some_of_all(rows, codes, rng)
+    rows = _some_of_all(rows, variables, codes, rng)
     X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
     found, scale = _started(X, told, variables, fixed, device, generator, rng)
     for k, variable in enumerate(variables):
@@ -308,16 +308,15 @@ def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, gene
     return found
 
 
-def _some_of_all(rows, codes, rng):
-    """A sample of ``rows`` that has more of rare groups, so that none is missing."""
-    some = [sample_rows(rows, MAP_TRAINING_ROWS, rng)]
-    for code in codes[rows].T:
-        groups, counts = np.unique(code[~np.isnan(code)], return_counts=True)
-        if len(groups) < len(rows) // 2:  # else numbers
-            some += [
-                sample_rows(rows[code == group], ROWS_OF_RARE, rng) for group in groups[counts < counts.sum() / 10]
-            ]
-    return np.unique(np.concatenate(some))
+def _some_of_all(rows, variables, codes, rng):
+    """A sample of ``rows``, and further ones of groups that it has few of, so that none is missing."""
+    sample = sample_rows(rows, MAP_TRAINING_ROWS, rng)
+    parts = [sample]
+    for variable, code in zip(variables, codes.T, strict=True):
+        for group in range(variable.n_groups or 0):
+            if len(sample) < len(rows) and (code[sample] == group).sum() < ROWS_OF_RARE:
+                parts.append(sample_rows(rows[code[rows] == group], ROWS_OF_RARE, rng))
+    return np.unique(np.concatenate(parts))
 
 
 def _started(X, told, variables, fixed, device, generator, rng):

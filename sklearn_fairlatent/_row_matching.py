@@ -1,4 +1,4 @@
-"""Counterfactual rows of a table: rows of the wanted group that were seen, none of them given too often.
+"""Counterfactual rows of a table: rows of the wanted group that were seen, spread over many of them.
 
 What may not change, and numbers that hardly differ, stay as they are in the row itself.
 """
@@ -24,8 +24,9 @@ FIXED_WEIGHT = 3.0
 READ_OTHERWISE, NAT = 5.0, 1.0
 # A number that would change by no more than so many deviations stays.
 NEAR = 0.5
-# No row is to be given more often than the others that are read alike otherwise. Prices see to it, found in so many
-# rounds at each softness of the choice, in units of the costs.
+# Prices keep rows from being given more often than others that are read alike otherwise. They are found in so many
+# rounds at each softness of the choice, in units of the costs, and hold for the soft choice: a single row is given to
+# some more than its share.
 SOFTNESS = (0.5, 0.2)
 N_ROUNDS = 30
 CHUNK = 1024
@@ -55,9 +56,10 @@ class Likeness:
             one_hot[part] = is_one_hot
         self.categories, self.numbers = np.flatnonzero(one_hot), np.flatnonzero(~one_hot)
         self.roots = np.sqrt(weights[self.categories])
-        self.units, self.most = weights[self.numbers] / column_scale(X)[self.numbers], FAR * weights[self.numbers]
+        scale = column_scale(X)
+        self.units, self.most = weights[self.numbers] / scale[self.numbers], FAR * weights[self.numbers]
         self.number_parts = [part for part, is_one_hot in columns if not is_one_hot]
-        self.near = NEAR * column_scale(X)
+        self.near = NEAR * scale
 
     def describe(self, X):
         """What is compared of rows: numbers to multiply with those of another row, and numbers to subtract."""
@@ -97,14 +99,11 @@ class RowMatching:
     likeness : Likeness
     donors : list of ndarray of shape (n_donors, n_encoded)
         By group.
-    described : list of tuple
-        The same, as the costs look at them.
     prices : list of ndarray of shape (n_donors,)
     """
 
     likeness: Likeness
     donors: list
-    described: list
     prices: list
 
     def move(self, X, own, wanted):
@@ -112,9 +111,10 @@ class RowMatching:
         moved = X.copy()
         for goal in np.unique(wanted[own != wanted]).astype(int):
             asking = np.flatnonzero((wanted == goal) & (own != wanted))
+            donors = self.likeness.describe(self.donors[goal])
             for part in row_chunks(len(asking), CHUNK):
                 rows = X[asking[part]]
-                costs = self.likeness.costs(self.likeness.describe(rows), self.described[goal])
+                costs = self.likeness.costs(self.likeness.describe(rows), donors)
                 moved[asking[part]] = self.likeness.given(
                     rows, self.donors[goal][(costs + self.prices[goal]).argmin(1)]
                 )
@@ -122,10 +122,11 @@ class RowMatching:
 
 
 def match_rows(X, variables, codes, k, panel, columns, fixed, rng):
-    """Rows of the groups of the ``k``-th variable, and prices with which none of them is asked for too often.
+    """Rows of the groups of the ``k``-th variable, and prices that spread what is asked for over many of them.
 
     It is an optimal transport between samples of the groups, within what is read of the other variables, in which no
-    row takes more than its share. Its dual are the prices, so that any further row can be matched alone.
+    row takes more than its share of a soft choice. Its dual are the prices, so that any further row can be matched
+    alone, with the one that is cheapest.
 
     Parameters
     ----------
@@ -154,24 +155,23 @@ def match_rows(X, variables, codes, k, panel, columns, fixed, rng):
     others: list[Any] = [other for other in variables if other is not variable]
     likeness = Likeness(X, columns, fixed, panel, [other.name for other in others])
     read = [other.name for other in others if other.kind == "groups"]
-    donors, described, prices = [], [], []
+    donors, prices = [], []
     for goal in range(variable.n_groups):
         own, rest = np.flatnonzero(code == goal), np.flatnonzero(~np.isnan(code) & (code != goal))
         donors.append(X[_some(_typical(own, panel.margin(X[own], variable.name, code[own])), MOST_DONORS, rng)])
-        described.append(likeness.describe(donors[-1]))
         asking = X[_some(rest, MOST_ASKING, rng)]
-        costs = likeness.costs(likeness.describe(asking), described[-1])
+        costs = likeness.costs(likeness.describe(asking), likeness.describe(donors[-1]))
         cells = [
             np.column_stack([np.zeros(len(part)), *(panel.read(part, name) for name in read)])
             for part in (asking, donors[-1])
         ]
         prices.append(_prices(costs, _most_uses(*cells)))
-    return RowMatching(likeness, donors, described, prices)
+    return RowMatching(likeness, donors, prices)
 
 
 def _typical(rows, margins):
     """Those of a group's rows that readers take for members of it, but most of them in any case."""
-    return rows[margins >= min(0.0, np.quantile(margins, MOST_ODD))] if len(rows) else rows
+    return rows[margins >= min(0.0, np.quantile(margins, MOST_ODD))]
 
 
 def _some(rows, most, rng):

@@ -160,9 +160,9 @@ class FairLatentTransformer(
         of the wanted group, by optimal transport between normal distributions with the groups' means and covariances
         where the other variables are alike [4]_; along its slope for a continuous variable. Behind a
         :class:`TabularCodec` a row becomes one of the wanted group that ``fit`` saw, near it and read alike
-        otherwise, none given more often than others: **the fitted estimator holds rows of** ``fit`` **and gives them
-        out**. Takes seconds. Nearest to what a row would have been where that is known; readers are convinced as
-        often as by real rows of that group, where "trained" asks for more.
+        otherwise, with prices that keep rows from being given to many: **the fitted estimator holds rows of** ``fit``
+        **and gives them out**. Takes seconds. Nearest to what a row would have been where that is known; readers are
+        convinced about as often as by real rows of that group, where "trained" asks for more.
     immutable_features : list of str or int, default=None
         Columns of X, by name or position, that no counterfactual changes, whatever a decoder loses or repairs.
         With ``encoder=None`` or a :class:`TabularCodec`.
@@ -226,8 +226,9 @@ class FairLatentTransformer(
     "weight" is 12.5 times the nats that X tells linearly of y over the dependence of that linear prediction on the
     attributes (both within bounds), and half as much again if more than one column is handed on.
     "dependence" is a sliced energy distance, normalised by the block's spread and corrected for its finite-sample bias
-    [2]_. Where a label with classes is given, as for "equalized_odds", .12 times the difference of the groups' rates of
-    decision within the labels is added to it: the decisions of the head, softened at a temperature of .25 nats.
+    [2]_. With "equalized_odds" or "true_positive_rate_parity", and a label with classes, .12 times the difference of
+    the groups' rates of decision within the labels is added to it: the decisions of the head, softened at a temperature
+    of .25 nats.
     The design is inspired by [1]_, whose loss is unpublished, and does not reproduce it.
 
     References

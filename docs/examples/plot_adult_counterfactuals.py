@@ -183,7 +183,7 @@ for name, judge in judges.items():
 # ------------------------------
 #
 # ``counterfactual_map="transport"`` gives each person what somebody of the other sex in the table has: someone near
-# who earns alike, and nobody is taken more often than others. Then what goes with a changed word changes, too.
+# who earns alike, and hardly anybody is taken often. Then what goes with a changed word changes, too.
 
 matched = clone(fair).set_params(counterfactual_map="transport")
 matched.fit(X_map, y_map, sensitive_features=sex_map)

@@ -1,4 +1,4 @@
-"""Counterfactual rows of tables by matching: rows that were seen, none too often, what was to stay stays."""
+"""Counterfactual rows of tables by matching: rows that were seen, many of them, what was to stay stays."""
 
 import pickle
 

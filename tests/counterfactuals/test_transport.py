@@ -33,7 +33,6 @@ def _maps(X, variables, codes, k=0):
     return transport_maps(X, variables, codes, k, np.ones(X.shape[1]))
 
 
-RNG = np.random.RandomState(0)
 LABEL = Variable("label", "groups", categories=np.array([0, 1]))
 
 # ---------------------------------------------------------------- between distributions
@@ -140,9 +139,13 @@ def test_what_the_group_determines_is_shifted(fixed):
 def test_a_rare_group_has_rows_in_the_sample():
     code = np.zeros(30_000)
     code[:2], code[2:20_000] = 2, 1
-    some = _some_of_all(np.arange(30_000), np.column_stack([code, np.random.default_rng(0).normal(size=30_000)]), RNG)
+    # A number with rare values is no group.
+    codes = np.column_stack([code, np.arange(30_000) < 50])
+    some = _some_of_all(np.arange(30_000), [THREE, NUMBER], codes, np.random.RandomState(0))
     assert {0, 1} <= set(some)
     assert len(some) == len(set(some)) <= 10_002
+    few = np.arange(0, 30_000, 10)
+    assert_array_equal(_some_of_all(few, [THREE, NUMBER], codes, np.random.RandomState(0)), few)
 
 
 # ---------------------------------------------------------------- beside the other variables
