@@ -14,7 +14,7 @@ PY_MIN := $(VENV_MIN)/bin/python
 PIP_FLAGS := --quiet --disable-pip-version-check
 AXE := build/axe-core-$(AXE_VERSION)/package/axe.min.js
 SPHINX := $(PY) -m sphinx -q -W --keep-going -E -b html
-PYTEST := -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
+PYTEST := -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 .NOTPARALLEL:
 .PHONY: help demo bench bench-augmentation bench-certificate bench-counterfactual bench-stitch bench-synthesis test test-browser test-min lint types docs docs-full clean distclean

@@ -15,7 +15,7 @@ from ._group_maps import partner_maps, transport_maps
 from ._latent import row_chunks, sample_rows
 from ._readers import Judges, Panel, fit_panel, live_columns, score_loss
 from ._revision import Revision
-from ._row_matching import match_rows
+from ._row_matching import RowMatching, match_rows
 from ._steps import fit_steps
 
 # Rows that train a map and its readers, and the share of them that only judges.
@@ -53,8 +53,8 @@ class VariableMap:
 
     Attributes
     ----------
-    flow : BlockFlow, GroupMaps, Slope or RowMatching
-        The map, in float64.
+    mover : BlockFlow, GroupMaps, Slope or RowMatching
+        What moves the rows, in float64.
     gain : float
         Factor of the shift of its block.
     kind : {"closed form", "trained", "partners", "transport", "matching"}
@@ -65,18 +65,24 @@ class VariableMap:
         the quality it was chosen by. Empty where nothing was to choose.
     """
 
-    flow: Any
+    mover: Any
     kind: str
     gain: float = 1.0
     scores: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def gives_seen_rows(self):
+        """Whether rows become rows that were seen: valid as they are, and with nothing between."""
+        return isinstance(self.mover, RowMatching)
+
     def move(self, X, context, name, own, wanted, share=1.0):
         """Rows ``X`` after ``share`` of the way from the codes ``own`` to the codes ``wanted``."""
-        if not isinstance(self.flow, BlockFlow):
-            # An affine map is the whole way; part of it lies on the straight line.
-            there = self.flow.move(X, own, wanted)
+        mover = self.mover
+        if not isinstance(mover, BlockFlow):
+            # Such a map is the whole way; part of it lies on the straight line.
+            there = mover.move(X, own, wanted)
             return there if share == 1 else X + share * (there - X)
-        device, out = self.flow.mean.device, np.empty_like(X)
+        device, out = mover.mean.device, np.empty_like(X)
         with torch.inference_mode():
             for part in row_chunks(len(X), 2048):
                 rows, looked_at, before, after = (
@@ -84,9 +90,9 @@ class VariableMap:
                     for values in (X, context, own, wanted)
                 )
                 looked_at = looked_at if looked_at.shape[1] else None
-                z = self.flow(rows, looked_at)
-                z = self.flow.place(z, name, share * self.gain * self.flow.shift(name, before, after))
-                out[part] = self.flow.inverse(z, looked_at).cpu().numpy()
+                z = mover(rows, looked_at)
+                z = mover.place(z, name, share * self.gain * mover.shift(name, before, after))
+                out[part] = mover.inverse(z, looked_at).cpu().numpy()
         return out
 
 
@@ -118,10 +124,9 @@ class CounterfactualMap:
         context = out[:, self.context]
         for name, own, wanted in moves:
             found = self.maps[name]
-            if found.kind == "matching":
-                out = found.flow.move(out, own, wanted)
-            else:
-                out[:, self.movable] = found.move(out[:, self.movable], context, name, own, wanted, share)
+            # A row is matched by all its columns; the matching itself keeps those that may not change.
+            columns = slice(None) if found.gives_seen_rows else self.movable
+            out[:, columns] = found.move(out[:, columns], context, name, own, wanted, share)
         return out
 
     def neutral_rest(self, E):
@@ -266,18 +271,18 @@ def fit_counterfactual_map(
             X_all = np.asarray(E[everyone], dtype=np.float64)
             again = partners_of(X_all / scale, [variable], codes[everyone][:, [k]], rng)
             if variable.name in again:
-                best.flow = partner_maps(X_all[:, movable], again[variable.name][0]) or best.flow
+                best.mover = partner_maps(X_all[:, movable], again[variable.name][0]) or best.mover
         else:
-            candidate = VariableMap(copy.deepcopy(best.flow).cpu().requires_grad_(True), "trained")
+            candidate = VariableMap(copy.deepcopy(best.mover).cpu().requires_grad_(True), "trained")
             with torch.no_grad():
-                where = candidate.flow.positions_of(variable.name)
+                where = candidate.mover.positions_of(variable.name)
                 centre = where.mean(0) if len(where) > 1 else 0.0
                 where.copy_(centre + best.gain * (where - centre))
             dataset = MoveRows(X, told, variables, partners, rng, k)
             _train(candidate, variable.name, found, dataset, scale, rounding, device, generator)
             best = bench.best_of(found, k, [best, candidate])
-        if isinstance(best.flow, BlockFlow):
-            best.flow.to(device).eval().requires_grad_(False)
+        if isinstance(best.mover, BlockFlow):
+            best.mover.to(device).eval().requires_grad_(False)
         found.maps[variable.name] = best
     return found
 
@@ -361,7 +366,7 @@ def _split(X, rows, variables, codes, rng):
 
 def _train(candidate, name, found, dataset, scale, rounding, device, generator):
     """Train the flow of ``candidate`` in place, in float32."""
-    linear = {key: buffer.clone() for key, buffer in candidate.flow.named_buffers(recurse=False)}
+    linear = {key: buffer.clone() for key, buffer in candidate.mover.named_buffers(recurse=False)}
     readers = copy.deepcopy(found.panel.readers).to(device)
     with torch.no_grad():
         before = readers(torch.as_tensor(dataset.X, dtype=torch.float32, device=device))
@@ -369,7 +374,7 @@ def _train(candidate, name, found, dataset, scale, rounding, device, generator):
         other: before[..., columns].std(1).mean(-1).clamp(min=0.1).cpu() for other, columns in readers.columns.items()
     }
     # Of both, copies: they go to the device, the originals are also read on the CPU.
-    model = MoveModel(candidate.flow.float(), name, readers, copy.deepcopy(rounding), found.movable, found.context)
+    model = MoveModel(candidate.mover.float(), name, readers, copy.deepcopy(rounding), found.movable, found.context)
     fit_steps(
         model,
         MoveLoss(readers.columns, spreads, scale, WEIGHTS if rounding is None else TABLE_WEIGHTS, generator),
@@ -380,10 +385,10 @@ def _train(candidate, name, found, dataset, scale, rounding, device, generator):
         device=device,
         generator=generator,
     )
-    candidate.flow = model.flow.cpu().double()
+    candidate.mover = model.flow.cpu().double()
     # Float32 rounded the fixed linear map, and its inverse no longer was one.
     for key, exact in linear.items():
-        getattr(candidate.flow, key).copy_(exact)
+        getattr(candidate.mover, key).copy_(exact)
 
 
 class _Bench:

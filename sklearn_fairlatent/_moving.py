@@ -318,13 +318,13 @@ class _Move:
         """Embeddings of the counterfactuals; those of a table revised to the columns that the question needs."""
         if self.codec is None:
             return self.part(fair, step)
-        kinds = {fair.counterfactual_map_.maps[name].kind for name in self.goal}
-        if "matching" in kinds and step != 1:
+        seen = [fair.counterfactual_map_.maps[name].gives_seen_rows for name in self.goal]
+        if any(seen) and step != 1:
             raise ValueError(
                 f"step={step!r}: with counterfactual_map='transport' a row of a table becomes like another row as a "
                 "whole. Pass step=1, or fit with counterfactual_map='trained'."
             )
-        if kinds == {"matching"} or not self.moved.any():
+        if all(seen) or not self.moved.any():
             return self.part(fair)
         some, E = self.moved, self.given.E
         candidates = [self._valid(self.part(fair, step * share)[some], fair) for share in SHARES]

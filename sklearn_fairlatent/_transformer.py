@@ -581,9 +581,9 @@ class FairLatentTransformer(
         if not known:
             return
         rng = np.random.RandomState(seed)
-        rows = sample_rows(np.arange(len(E)), ROUNDING_ROWS, rng)
         variables = [variable for variable, _ in known]
         codes = np.column_stack([codes for _, codes in known])
+        everyone = np.arange(len(E))
         shared = {
             "fixed": self._fixed,
             "device": self.device,
@@ -593,16 +593,15 @@ class FairLatentTransformer(
         codec = codec_of(self.encoding_.encoder)
         if self.counterfactual_map == "transport":
             columns = None if codec is None else codec._encoded_columns()
-            self.counterfactual_map_ = fit_transport_map(
-                E, variables, codes, np.arange(len(E)), columns=columns, **shared
-            )
+            self.counterfactual_map_ = fit_transport_map(E, variables, codes, everyone, columns=columns, **shared)
             return
+        seen = sample_rows(everyone, ROUNDING_ROWS, rng)
         self.counterfactual_map_ = fit_counterfactual_map(
             E,
             variables,
             codes,
-            np.arange(len(E)),
-            rounding=None if codec is None else rounding_of(codec, np.asarray(E[rows], dtype=np.float64)),
+            everyone,
+            rounding=None if codec is None else rounding_of(codec, np.asarray(E[seen], dtype=np.float64)),
             n_layers=self.n_layers,
             hidden_size=self.hidden_size,
             **shared,

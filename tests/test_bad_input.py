@@ -311,7 +311,7 @@ def test_a_group_with_one_row_is_warned_about():
 @pytest.mark.parametrize("strength", [1.0, 4.0])
 def test_a_label_that_is_the_attribute_is_lost_with_a_warning(strength):
     data = make_biased_latents(600, random_state=0)
-    fair = FairLatentTransformer(fairness_strength=strength, random_state=0)
+    fair = FairLatentTransformer(fairness_strength=strength, max_epochs=20, random_state=0)
     s = data.sensitive_features["group"]
     with pytest.warns(LabelLostWarning, match="lost the label"):
         fair.fit(data.data, s.to_numpy(), sensitive_features=s)

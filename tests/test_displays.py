@@ -199,7 +199,7 @@ def test_what_is_no_transformer_is_an_error(data):
 
 def test_of_a_search_the_best_estimator_is_shown(data):
     X, y, A = data.data, data.target, data.sensitive_features[["group"]]
-    model = make_pipeline(StandardScaler(), FairLatentTransformer(random_state=0), LogisticRegression())
+    model = make_pipeline(StandardScaler(), FairLatentTransformer(max_epochs=5, random_state=0), LogisticRegression())
     search = GridSearchCV(model, {"fairlatenttransformer__max_epochs": [2, 3]}, cv=2)
     search.fit(X, y, fairlatenttransformer__sensitive_features=A)
     options = {"probes": {"linear": LogisticRegression()}, "cv": 3, "n_shuffles": 0, "random_state": 0}

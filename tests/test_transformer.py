@@ -108,7 +108,7 @@ def test_the_attribute_leaks_from_X_and_hardly_from_what_is_handed_on(binary, fi
 
 def test_without_the_penalty_the_label_column_leaks(binary, fitted):
     (X, y, A), (X_test, _, A_test) = binary
-    unfair = FairLatentTransformer(fairness_strength=0, random_state=0).fit(X, y, sensitive_features=A)
+    unfair = FairLatentTransformer(fairness_strength=0, max_epochs=20, random_state=0).fit(X, y, sensitive_features=A)
     s = A_test["group"].to_numpy()
     assert not unfair.penalty_ineffective_  # there is none
     unfair_leak, fair_leak = (_leakage(model.transform(X_test), s) for model in (unfair, fitted))
@@ -193,7 +193,7 @@ def test_equal_opportunity_is_an_alias_and_pos_label_chooses_the_label(binary):
 
 def test_many_classes():
     (X, y, A), (X_test, y_test, A_test) = _halves(task="multiclass")
-    fair = FairLatentTransformer(random_state=0).fit(X, y, sensitive_features=A)
+    fair = FairLatentTransformer(max_epochs=20, random_state=0).fit(X, y, sensitive_features=A)
     Z, Z_test = fair.transform(X), fair.transform(X_test)
     assert Z.shape[1] == 2
     assert fair.classes_.tolist() == [0, 1, 2]
@@ -205,7 +205,7 @@ def test_many_classes():
 
 def test_a_continuous_label():
     (X, y, A), (X_test, y_test, A_test) = _halves(task="regression")
-    fair = FairLatentTransformer(random_state=0).fit(X, y, sensitive_features=A)
+    fair = FairLatentTransformer(max_epochs=20, random_state=0).fit(X, y, sensitive_features=A)
     Z, Z_test = fair.transform(X), fair.transform(X_test)
     assert Z.shape[1] == 1
     assert not hasattr(fair, "classes_")
@@ -229,7 +229,7 @@ def test_a_continuous_label_with_equalized_odds_and_a_whole_number_one(binary):
 
 def test_without_a_label_the_sensitive_information_is_sorted_out(binary):
     (X, _, A), (X_test, _, A_test) = binary
-    fair = FairLatentTransformer(random_state=0).fit(X, sensitive_features=A)
+    fair = FairLatentTransformer(max_epochs=20, random_state=0).fit(X, sensitive_features=A)
     layout = fair.latent_layout_
     assert layout.target is None
     assert layout.n_target == 0
@@ -246,7 +246,7 @@ def test_without_a_label_the_sensitive_information_is_sorted_out(binary):
 def test_several_attributes_of_several_kinds():
     (X, y, A), (X_test, y_test, A_test) = _halves(sensitive=("binary", "categorical", "continuous"))
     assert A.columns.tolist() == ["group", "category", "level"]
-    fair = FairLatentTransformer(random_state=0).fit(X, y, sensitive_features=A)
+    fair = FairLatentTransformer(max_epochs=20, random_state=0).fit(X, y, sensitive_features=A)
     layout = fair.latent_layout_
     assert [layout.width(name) for name in A.columns] == [1, 2, 1]
     Z_test = fair.transform(X_test)
@@ -291,7 +291,7 @@ def test_whole_numbers_can_be_declared_a_quantity(binary):
 def test_missing_values_of_an_attribute_are_counted_and_do_no_harm(binary):
     (X, y, A), (X_test, y_test, A_test) = binary
     gaps = A["group"].astype(object).mask(np.arange(len(A)) % 4 == 0)
-    fair = FairLatentTransformer(random_state=0)
+    fair = FairLatentTransformer(max_epochs=20, random_state=0)
     with pytest.warns(UserWarning, match=r"200 of 800 rows have no value of 'group'"):
         fair.fit(X, y, sensitive_features=gaps)
     s = A_test["group"].to_numpy()
@@ -335,7 +335,7 @@ def test_without_attributes_a_warning_and_a_flag(binary):
 def test_a_lost_label_is_flagged(binary):
     (X, _, A), _ = binary
     noise = np.random.RandomState(0).randint(2, size=len(X))
-    lost = FairLatentTransformer(random_state=0)
+    lost = FairLatentTransformer(max_epochs=20, random_state=0)
     with pytest.warns(LabelLostWarning, match="fairness_strength"):
         lost.fit(X, noise, sensitive_features=A)
     assert lost.label_lost_
@@ -346,7 +346,7 @@ def test_a_label_told_mostly_by_the_attribute_is_flagged():
     group, talent = rng.randint(2, size=6000), rng.standard_normal(6000)
     X = np.column_stack([group + 0.2 * rng.standard_normal(6000), talent, rng.standard_normal((6000, 2))])
     y = (6 * (group - 0.5) + 0.7 * talent + rng.logistic(size=6000) > 0).astype(int)
-    fair = FairLatentTransformer(random_state=0)
+    fair = FairLatentTransformer(max_epochs=20, random_state=0)
     with pytest.warns(LabelLostWarning, match="the best was"):
         fair.fit(X, y, sensitive_features=group)
     assert fair.label_lost_

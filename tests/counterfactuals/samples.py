@@ -41,9 +41,9 @@ def _bend(fair):
     """Couplings that are not the identity, whatever the few steps made of them."""
     for seed, found in enumerate(fair.counterfactual_map_.maps.values()):
         generator = torch.Generator().manual_seed(seed)
-        found.flow = copy.deepcopy(found.flow)
+        found.mover = copy.deepcopy(found.mover)
         with torch.no_grad():
-            for coupling in found.flow.couplings:
+            for coupling in found.mover.couplings:
                 for parameter in (coupling.hyper[-1].weight, coupling.hyper[-1].bias):
                     parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype))
     return fair

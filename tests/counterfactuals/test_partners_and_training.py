@@ -270,8 +270,8 @@ def test_training_lowers_the_loss_of_the_map():
         counterfactual_map._train(candidate, "two", found, rows, np.ones(4), None, "cpu", generator)
     assert short_of(found) < 0.9 * before
     # What is linear and fixed is as exact as before.
-    assert_array_equal(candidate.flow.matrix, matrix)
-    assert candidate.flow.matrix.dtype == torch.float64
+    assert_array_equal(candidate.mover.matrix, matrix)
+    assert candidate.mover.matrix.dtype == torch.float64
 
 
 def test_steps_train_a_module_at_the_rates_of_its_parts():
