@@ -20,10 +20,10 @@ pytestmark = [
     for category in ("MissingSensitive", "LabelLost", "PenaltyIneffective", "SmallGroup")
 ]
 
-# Five epochs: the checks are about behaviour, not about quality.
+# Two epochs: the checks are about behaviour, not about quality.
 ESTIMATORS = [
-    FairLatentTransformer(max_epochs=5),
-    FairLatentTransformer(max_epochs=5, sensitive_columns=[0]),
+    FairLatentTransformer(max_epochs=2),
+    FairLatentTransformer(max_epochs=2, sensitive_columns=[0]),
 ]
 
 # What scikit-learn 1.9 makes of each of the two; its other releases have a few more or less.
