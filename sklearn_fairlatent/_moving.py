@@ -319,11 +319,8 @@ class _Move:
         if self.codec is None:
             return self.part(fair, step)
         seen = [fair.counterfactual_map_.maps[name].gives_seen_rows for name in self.goal]
-        if any(seen) and step != 1:
-            raise ValueError(
-                f"step={step!r}: with counterfactual_map='transport' a row of a table becomes like another row as a "
-                "whole. Pass step=1, or fit with counterfactual_map='trained'."
-            )
+        if any(seen):
+            check_whole_step(step)
         if all(seen) or not self.moved.any():
             return self.part(fair)
         some, E = self.moved, self.given.E
@@ -345,6 +342,15 @@ class _Move:
 
 def _slices(codec):
     return list(codec.feature_groups_.values())
+
+
+def check_whole_step(step):
+    """Refuse part of a move between rows that were seen."""
+    if step != 1:
+        raise ValueError(
+            f"step={step!r}: with counterfactual_map='transport' a row of a table becomes like another row as a "
+            "whole. Pass step=1, or fit with counterfactual_map='trained'."
+        )
 
 
 def _check_output(output):

@@ -16,7 +16,9 @@ from .._fit_state import seeded
 from .._groups import crossed
 from .._joining import join_columns, series_like, take_rows
 from .._latent import row_chunks
+from .._moving import check_whole_step
 from .._parameters import check_value, is_integer, is_real
+from .._rounding import codec_of
 from ._flip import check_bound
 from ._given import read_given
 from ._judging import Judges, default_judge
@@ -239,6 +241,9 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
             check_value(name, value, valid, f"an integer >= {least}{', or None' if optional else ''}")
         check_value("pairs", self.pairs, self.pairs in ("all", "balance"), "'all' or 'balance'")
         check_value("step", self.step, is_real(self.step) and 0 < self.step < np.inf, "a number > 0")
+        fair = self.transformer
+        if getattr(fair, "counterfactual_map", None) == "transport" and codec_of(fair.encoder) is not None:
+            check_whole_step(self.step)
         check_bound(self.max_stretch, self.on_parallel)
         for name in ("hold_target", "drop_inconsistent"):
             value = getattr(self, name)

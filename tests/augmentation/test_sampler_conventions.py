@@ -14,7 +14,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from sklearn_fairlatent import SmallGroupWarning
+from sklearn_fairlatent import SmallGroupWarning, TabularCodec
 from sklearn_fairlatent.augmentation import LatentFlipSampler
 from sklearn_fairlatent.datasets import make_biased_latents
 
@@ -222,6 +222,11 @@ def test_bad_rows_are_named(rows, wrong, message):
         ({"drop_inconsistent": "yes", "judge": "auto"}, "drop_inconsistent='yes': expected True or False"),
         ({"sensitive_columns": "sex"}, "sensitive_columns='sex': expected a non-empty list of names or positions"),
         ({"random_state": "x"}, "'x' cannot be used to seed"),
+        # The rows of `flip` are no table: the question is refused before the fit.
+        (
+            {"step": 0.5, "transformer": small(counterfactual_map="transport", encoder=TabularCodec())},
+            "step=0.5: with counterfactual_map='transport' a row of a table becomes",
+        ),
     ],
 )
 def test_bad_parameters_are_named(rows, wrong, message):
