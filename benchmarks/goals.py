@@ -118,7 +118,10 @@ def main():
     results = RESULTS / "quick" if args.quick else RESULTS
     results.mkdir(exist_ok=True)
     file = results / "goals.csv"
-    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=KEY)
+    table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=[*KEY, "code"])
+    if not args.report:
+        # Of other learning code, or of an older protocol: measured anew.
+        table = table[[row.get("code") == code_version(row["method"]) for row in table.to_dict("records")]]
     done = set(table[KEY].itertuples(index=False, name=None))
     cases = [
         (method, constraint, seed)

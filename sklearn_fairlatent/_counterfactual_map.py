@@ -19,8 +19,10 @@ from ._row_matching import RowMatching, match_rows
 from ._steps import fit_steps
 
 # Rows that train a map and its readers, and the share of them that only judges.
-MAP_TRAINING_ROWS = 10_000
+MAP_TRAINING_ROWS = 30_000
 HELD_OUT_SHARE = 0.3
+# Rows that a transport learns from: an affine map needs no more.
+TRANSPORT_ROWS = 10_000
 # A transport needs rows of every group: where the sample has fewer, so many are added.
 ROWS_OF_RARE = 300
 # Rows that are versions of each other, as a sample of rows tells, are held out by whole clusters of this many.
@@ -315,7 +317,7 @@ def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, gene
 
 def _some_of_all(rows, variables, codes, rng):
     """A sample of ``rows``, and further ones of groups that it has few of, so that none is missing."""
-    sample = sample_rows(rows, MAP_TRAINING_ROWS, rng)
+    sample = sample_rows(rows, TRANSPORT_ROWS, rng)
     parts = [sample]
     for variable, code in zip(variables, codes.T, strict=True):
         for group in range(variable.n_groups or 0):

@@ -27,10 +27,19 @@ def split_columns(X, names):
     rest = [label for label in labels if label not in columns]
     if not rest:
         raise ValueError(f"sensitive_columns={list(names)!r} takes every column of X. Leave at least one.")
+    called = attribute_names(columns, labels)
     if isinstance(X, pd.DataFrame):
-        return X[rest], {str(name): X[name].to_numpy() for name in columns}, columns
-    own = {name if as_frame(X) is not None else f"x{name}": column_values(X, name) for name in columns}
+        return X[rest], {name: X[column].to_numpy() for name, column in zip(called, columns, strict=True)}, columns
+    own = {name: column_values(X, column) for name, column in zip(called, columns, strict=True)}
     return take_columns(X, rest), own, columns
+
+
+def attribute_names(columns, labels):
+    """What attributes are called that are the ``columns`` of X, which has the columns ``labels``.
+
+    Like scikit-learn, x0, x1, ... by position where a column is not called by a string.
+    """
+    return [name if isinstance(name, str) else f"x{labels.index(name)}" for name in columns]
 
 
 def _at(labels, position):

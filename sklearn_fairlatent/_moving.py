@@ -36,6 +36,7 @@ class MovingMixin:
     _sensitive_positions: list
     _read_rows: Any
     _own_names: Any
+    _own_labels: Any
     _give_back: Any
     _map: Any
 
@@ -367,7 +368,7 @@ def _restored(rows, X, kept, fair):
     if fair.encoder is None and fair.decoder is not None:
         return rows
     frame, given = as_frame(rows), as_frame(X)
-    own = set(fair._own_names())
+    own = set(fair._own_labels())
     if frame is not None and given is not None:
         names = [name for name in frame.columns if name not in own]
         if not set(names) <= set(given.columns):
@@ -399,5 +400,12 @@ def _mixed(before, after, kept):
     if before.dtype in (nw.Categorical, nw.Enum) and hasattr(before.to_native(), "astype"):
         # pandas joins categories only if they are the same.
         before = nw.from_native(before.to_native().astype(after.to_native().dtype), series_only=True)
+    elif (
+        before.dtype != after.dtype
+        and after.dtype.is_numeric()
+        and (before.dtype.is_numeric() or before.dtype == nw.Boolean)
+    ):
+        # Of truth values and nullable numbers pandas would make objects.
+        before = before.cast(after.dtype)
     mask = nw.new_series(after.name, kept, backend=nw.get_native_namespace(after))
     return before.zip_with(mask, after)

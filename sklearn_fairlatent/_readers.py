@@ -265,7 +265,7 @@ class Judges:
                 boosted = HistGradientBoostingClassifier(max_iter=100, random_state=seed)
             scaled = make_pipeline(FunctionTransformer(_take, kw_args={"columns": live}), StandardScaler(), linear)
             several = variable.kind == "continuous" or len(np.unique(code[rows])) > 1
-            judges = [scaled, boosted] if several else [DummyClassifier()]
+            judges = [scaled, boosted] if several else [DummyClassifier(), DummyClassifier()]
             self.fitted[variable.name] = [judge.fit(X[rows], code[rows]) for judge in judges]
 
     def flipped(self, X, name, codes):

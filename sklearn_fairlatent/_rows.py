@@ -116,6 +116,13 @@ class RowsMixin:
         names = getattr(self, "feature_names_in_", None)
         return [f"x{k}" if names is None else str(names[k]) for k in self._sensitive_positions]
 
+    def _own_labels(self):
+        """What these columns are called in X: names, or positions in an array."""
+        labels = range(self.n_features_in_)
+        if self._sensitive_positions and self._template is not None:
+            labels = column_names(self._template)
+        return [labels[k] for k in self._sensitive_positions]
+
     def _lacks_sensitive_columns(self, X):
         # Without names a missing column would shift the others, and nothing could tell.
         named = as_frame(X) is not None and hasattr(self, "feature_names_in_")
@@ -134,7 +141,7 @@ class RowsMixin:
         rows = self.encoding_.decode(E)
         if not self._sensitive_positions:
             decoded = as_frame(rows)
-            index = getattr(like, "index", None)
+            index = _index_of(like)
             if decoded is not None and index is not None and hasattr(rows, "index"):
                 return rows.set_axis(index)
             # What a generator gives has other columns than its latents.
@@ -144,7 +151,7 @@ class RowsMixin:
             return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
         template, positions = self._template, self._sensitive_positions
         labels = list(range(self.n_features_in_)) if template is None else column_names(template)
-        names = [labels[k] for k in positions]
+        names = self._own_labels()
         values = [(own or {}).get(name, np.full(len(E), np.nan)) for name in self._own_names()]
         if template is None:
             # What a decoder gives may be a frame whatever X is.
@@ -153,5 +160,11 @@ class RowsMixin:
             others = [label for k, label in enumerate(labels) if k not in positions]
             rows = frame_like(template, dict(zip(others, rows.T, strict=True)))
         given = with_categories(join_columns(rows, names, values, labels), template, names)
-        index = getattr(like, "index", None)
+        index = _index_of(like)
         return given.set_axis(index) if index is not None and hasattr(given, "index") else given
+
+
+def _index_of(rows):
+    """The index of a pandas frame; None of anything else, such as a list, which has a method of this name."""
+    index = getattr(rows, "index", None)
+    return index if isinstance(index, pd.Index) else None

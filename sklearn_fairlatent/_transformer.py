@@ -57,6 +57,7 @@ PRIVATE_STATE = (
     "_peak_dependence",
     "_peak_utility",
     "_exchange_rate",
+    "_architecture",
     "_immutable",
     "_fixed",
     "_fingerprint",
@@ -99,7 +100,8 @@ class FairLatentTransformer(
         beside the label's.
     sensitive_columns : list of str or int, default=None
         Columns of X that are sensitive attributes. They never enter the network; a frame may lack them after
-        ``fit``. Missing values are allowed in frames, as in ``sensitive_features``.
+        ``fit`` if its columns have names. Without names the attributes are called x0, x1, ... by position. Missing
+        values are allowed in frames, as in ``sensitive_features``.
     continuous_features : list of str, default=None
         Sensitive attributes that are quantities, not groups (an age in years). Numbers that are not whole are
         quantities anyway.
@@ -138,7 +140,7 @@ class FairLatentTransformer(
         True: ``fit`` goes on from the module of the last fit, on the same columns and attributes, with the penalty at
         full weight from the first step and, where ``max_epochs="auto"``, a sixteenth of the epochs, but at least 24
         steps (and never more than a cold fit). For curves over ``fairness_strength``; ``improved_on_start_`` then
-        compares with the last fit. Columns, label and attributes must be the same.
+        compares with the last fit. Columns, label, attributes and the size of the module must be the same.
     device : str, default="cpu"
         torch device of ``fit`` and of what is asked of it later. A pickle of a fit on "cuda" also loads where there is
         none, and then computes on the CPU.
@@ -156,7 +158,7 @@ class FairLatentTransformer(
         block per label and attribute and the rest, trained so that moving a block makes readers (small models
         of several kinds) read the wanted value and otherwise what they read before, near the row and alike to
         the rows it joins. It is kept where held-out rows and judges of their own find it better than the closed
-        form it starts from. Takes one to three minutes. "transport": every group's rows are carried affinely to those
+        form it starts from. Takes one to four minutes. "transport": every group's rows are carried affinely to those
         of the wanted group, by optimal transport between normal distributions with the groups' means and covariances
         where the other variables are alike [4]_; along its slope for a continuous variable. Behind a
         :class:`TabularCodec` a row becomes one of the wanted group that ``fit`` saw, near it and read alike
@@ -403,6 +405,8 @@ class FairLatentTransformer(
         given = X
         X, own = self._read_rows(X, reset=True)
         n_samples = _num_samples(X)
+        if n_samples < 2:
+            raise ValueError(f"Found X with {n_samples} sample(s); a minimum of 2 is required to fit.")
         target, label = self._read_label(y, n_samples)
         if self.n_codes is not None:
             self._note_rows(X, before)
@@ -428,6 +432,7 @@ class FairLatentTransformer(
         with reproducible(seed, self.n_threads, self.device):
             rng = np.random.RandomState(seed)
             self.encoding_, E = Encoding.fit(self.encoder, self.decoder, X, y, seed)
+            self._find_immutable(given)
             self.latent_layout_ = self._layout(E.shape[1], target, variables)
             train_rows, held_out_rows = split_rows(n_samples, self.validation_fraction, label, attributes, rng)
             within_labels = constraint != "demographic_parity"
@@ -435,6 +440,7 @@ class FairLatentTransformer(
                 target, label, variables, attributes, strata, self.fairness_strength, within_labels
             )
             warm = "flow_" in before
+            self._architecture = {name: getattr(self, name) for name in ("module", "n_layers", "hidden_size")}
             if warm:
                 self.flow_, self._exchange_rate = self._go_on(before), before["_exchange_rate"]
             else:
@@ -454,12 +460,6 @@ class FairLatentTransformer(
                 seed,
             )
             self._summarise(E, target, label, variables, attributes, sample_rows(train_rows, SUMMARY_ROWS, rng))
-            self._immutable, self._fixed = [], np.zeros(0, dtype=int)
-            if self.immutable_features is not None:
-                # Without an encoder a frame has become an array, which has no names.
-                labels = column_names(given) if as_frame(given) is not None else list(range(np.shape(given)[1]))
-                self._immutable = column_positions(self.immutable_features, labels, self._sensitive_positions)
-                self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
             if self.n_codes is not None:
                 self._fit_codebook(E, codes, task, target, label, seed)
             if self.counterfactual_map != "latent":
@@ -471,6 +471,15 @@ class FairLatentTransformer(
         self.trained_without_sensitive_ = not variables
         self._judge(task, codes, held_out_rows, utilities, before)
         return E
+
+    def _find_immutable(self, X):
+        """Positions of ``immutable_features`` in X, less its sensitive columns, and in what the encoder makes of it."""
+        self._immutable, self._fixed = [], np.zeros(0, dtype=int)
+        if self.immutable_features is not None:
+            # Without an encoder a frame has become an array, which has no names.
+            labels = column_names(X) if as_frame(X) is not None else list(range(np.shape(X)[1]))
+            self._immutable = column_positions(self.immutable_features, labels, self._sensitive_positions)
+            self._fixed = encoded_positions(self.encoding_.encoder, self._immutable)
 
     def _schedule(self, warm):
         return Schedule(
@@ -556,6 +565,13 @@ class FairLatentTransformer(
                 f"warm_start=True: the last fit had {before['latent_layout_']}, this one has {self.latent_layout_}. "
                 "Fit on the same columns, label and attributes, or set warm_start=False."
             )
+        for name, built in before["_architecture"].items():
+            now = self._architecture[name]
+            if now != built:
+                raise ValueError(
+                    f"warm_start=True: the last fit had {name}={built!r}, this one has {now!r}; a trained module stays "
+                    f"as it was built. Set {name} back, or set warm_start=False."
+                )
         flow = copy.deepcopy(before["flow_"]).cpu()
         fixed = {"core.reflections"} if getattr(flow.core, "exact", False) else set()
         for name, parameter in flow.named_parameters():

@@ -364,3 +364,15 @@ def test_many_comparisons_are_corrected_for_skewness():
     columns /= np.sqrt((columns**2).sum(axis=0))
     plain, skewed = (_critical_values([columns], 0.95, skewness)[0] for skewness in (0.0, 0.35))
     assert_allclose(skewed, plain + 0.35 * (plain**2 - 1) / 6)
+
+
+def test_an_intersection_of_few_rows_is_left_out_with_a_warning():
+    rng = np.random.RandomState(0)
+    Z = rng.normal(size=(100, 2))
+    both = pd.DataFrame({"a": np.repeat([0, 1], 50), "b": np.tile([0, 1], 50)})
+    with pytest.warns(SmallGroupWarning, match="intersection of the attributes is not probed: 'a & b' has 0 group"):
+        report = leakage_score(Z, both, probes={"linear": LogisticRegression()}, random_state=0)
+    assert list(report) == ["a", "b"]
+    # An attribute that was asked for is not left out.
+    with pytest.raises(ValueError, match="'a & b' has 0 group"):
+        leakage_score(Z, {"a & b": both["a"].astype(str) + both["b"].astype(str)}, random_state=0)

@@ -37,6 +37,50 @@ def test_frames_whose_columns_are_called_by_numbers():
     assert_array_equal(moved, _fair(sensitive_columns=[0]).fit(INSIDE, Y).counterfactual(INSIDE, "x0"))
 
 
+@pytest.mark.parametrize("encoder", [None, TabularCodec()])
+def test_what_stays_of_such_a_frame_stays_in_its_own_column(encoder):
+    frame = pd.DataFrame(INSIDE)
+    named = frame.add_prefix("c")
+    fair, same = (
+        _fair(sensitive_columns=[0], immutable_features=[1], encoder=encoder).fit(rows, Y) for rows in (frame, named)
+    )
+    moved = fair.counterfactual(frame, "x0")
+    assert_array_equal(moved[0], 1 - S)
+    assert_array_equal(moved[1], frame[1])
+    assert_array_equal(moved, same.counterfactual(named, "c0"))
+
+
+def test_a_table_without_names_is_matched():
+    frame = pd.DataFrame(INSIDE)
+    fair = _fair(sensitive_columns=[0], encoder=TabularCodec(), counterfactual_map="transport").fit(frame, Y)
+    moved = fair.counterfactual(frame, "x0")
+    assert_array_equal(moved[0], 1 - S)
+    assert not (moved == frame).all(axis=1).any()
+
+
+@pytest.mark.parametrize("kind", ["bool", "boolean", "Int64", "Float32", "polars"])
+def test_rows_that_stay_do_not_spoil_the_type_of_a_column(kind):
+    frame = pd.DataFrame(X).add_prefix("c")
+    whole = np.round(X[:, 5])
+    if kind == "polars":
+        frame = pl.from_pandas(frame).with_columns(pl.Series("c5", whole > 0))
+    else:
+        frame = frame.assign(c5=pd.Series(whole > 0 if "bool" in kind else whole).astype(kind))
+    fair = _fair().fit(frame, Y, sensitive_features=S)
+    moved = fair.counterfactual(frame, "sensitive_feature_0", 1, sensitive_features=S)
+    column = np.asarray(moved["c5"])
+    assert column.dtype == np.float64
+    assert_array_equal(column[S == 1], np.asarray(frame["c5"], dtype=np.float64)[S == 1])
+    assert (column[S == 0] != np.asarray(frame["c5"], dtype=np.float64)[S == 0]).all()
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+def test_lists_behind_a_frame():
+    fair = _fair(encoder=TabularCodec()).fit(pd.DataFrame(X).add_prefix("c"), Y, sensitive_features=S)
+    moved = fair.counterfactual(X.tolist(), "sensitive_feature_0")
+    assert_array_equal(moved, fair.counterfactual(X, "sensitive_feature_0"))
+
+
 def test_what_an_array_was_is_put_back_beside_its_sensitive_column():
     fair = _fair(sensitive_columns=[0], immutable_features=[1], encoder=TabularCodec()).fit(INSIDE, Y)
     beyond = INSIDE.copy()

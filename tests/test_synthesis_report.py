@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from scipy.stats import ks_2samp
+from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -228,3 +229,11 @@ def test_rows_that_do_not_fit(parts, change, message):
 def test_learners_that_are_none(parts):
     with pytest.raises(ValueError, match="expected a dict of classifiers with predict_proba"):
         synthesis_report(parts[1], parts[2], learners=[LogisticRegression()])
+
+
+def test_the_kind_of_output_that_scikit_learn_is_set_to_does_not_matter():
+    real, made = rows(100, seed=0), rows(100, seed=1)
+    expected = synthesis_report(real, made, learners=LEARNERS, random_state=0)
+    with config_context(transform_output="pandas"):
+        found = synthesis_report(real, made, learners=LEARNERS, random_state=0)
+    assert repr(found) == repr(expected)

@@ -77,3 +77,13 @@ def test_a_warm_fit_on_other_columns_is_refused(curve):
         fair.fit(X[:, :-1], y, sensitive_features=sex)
     assert_array_equal(fair.transform(X), cold.transform(X))
     assert fair.set_params(warm_start=False).fit(X[:, :-1], y, sensitive_features=sex).n_features_in_ == X.shape[1] - 1
+
+
+@pytest.mark.parametrize("params", [{"hidden_size": 8}, {"n_layers": 1}])
+def test_a_module_of_another_size_is_refused(curve, params):
+    X, y, sex, (cold, *_) = curve
+    fair = clone_fitted(cold).set_params(**params)
+    (name,) = params
+    with pytest.raises(ValueError, match=f"warm_start=True: the last fit had {name}=.*, this one has {params[name]}"):
+        fair.fit(X, y, sensitive_features=sex)
+    assert_array_equal(fair.transform(X), cold.transform(X))

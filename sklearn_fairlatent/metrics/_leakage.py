@@ -1,5 +1,6 @@
 """How well a sensitive attribute can be read from a representation: the strongest probe and its interval."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ from scipy.stats import norm
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from .._exceptions import SmallGroupWarning
 from .._groups import is_continuous, none_where_missing, read_columns, with_intersection
-from ._probing import panel, problems_of, read
+from ._probing import TooFewRowsError, panel, problems_of, read
 
 # Draws for the quantile of the largest of several correlated normal values: its standard error is below 0.02.
 N_DRAWS = 20_000
@@ -183,7 +185,8 @@ def leakage_score(
     Returns
     -------
     report : LeakageReport
-        A dict of :class:`Leakage` by attribute and, with several attributes that have groups, their intersection.
+        A dict of :class:`Leakage` by attribute and, with several attributes that have groups, their intersection if
+        two of its groups are large enough.
 
     Raises
     ------
@@ -193,7 +196,7 @@ def leakage_score(
     Warns
     -----
     SmallGroupWarning
-        If a group has fewer than four rows a fold and is left out.
+        If a group has fewer than four rows a fold and is left out, or the intersection has no two other groups.
 
     Notes
     -----
@@ -232,15 +235,20 @@ def leakage_score(
             f"Z holds words ({error}); probes read numbers. Encode it first: TabularCodec().fit_transform(Z)."
         ) from None
     _check_arguments(n_shuffles, confidence_level)
-    columns = _read_attributes(sensitive_features, len(Z), continuous_features, index)
+    columns, derived = _read_attributes(sensitive_features, len(Z), continuous_features, index)
     within, groups = (_read_per_row(name, values, len(Z)) for name, values in (("within", within), ("groups", groups)))
     rng = check_random_state(random_state)
     seed = int(rng.randint(np.iinfo(np.int32).max))
 
-    problems = {
-        name: problems_of(name, values, continuous, within, groups, cv, seed)
-        for name, (values, continuous) in columns.items()
-    }
+    problems = {}
+    for name, (values, continuous) in columns.items():
+        try:
+            problems[name] = problems_of(name, values, continuous, within, groups, cv, seed)
+        except TooFewRowsError as error:
+            if name not in derived:
+                raise
+            message = f"The intersection of the attributes is not probed: {error}"
+            warnings.warn(message, SmallGroupWarning, stacklevel=2)
     shuffled = {
         name: [part.shuffled(np.random.RandomState([seed, k])) for k in range(n_shuffles) for part in parts]
         for name, parts in problems.items()
@@ -267,7 +275,7 @@ def _check_arguments(n_shuffles, confidence_level):
 
 
 def _read_attributes(sensitive_features, n_samples, continuous_features, index):
-    """Values and kind by attribute, the intersection of those with groups included."""
+    """Values and kind by attribute, the intersection of those with groups included; and the name of that one."""
     columns = read_columns(sensitive_features, n_samples, index)
     declared = [] if continuous_features is None else list(continuous_features)
     strangers = sorted(set(declared) - set(columns))
@@ -284,9 +292,10 @@ def _read_attributes(sensitive_features, n_samples, continuous_features, index):
             grouped[name] = none_where_missing(values)
             found[name] = (grouped[name], False)
     crossed = with_intersection(pd.DataFrame(grouped, dtype=object))
-    for name in crossed.columns[len(grouped) :]:
+    derived = list(crossed.columns[len(grouped) :])
+    for name in derived:
         found[name] = (crossed[name].to_numpy(), False)
-    return found
+    return found, derived
 
 
 def _read_per_row(name, values, n_samples):

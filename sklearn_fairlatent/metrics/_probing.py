@@ -83,6 +83,10 @@ class Problem:
         return Problem(self.rows, target, self.names, self.folds, self.label, self.clusters)
 
 
+class TooFewRowsError(ValueError):
+    """Fewer than two groups of an attribute are large enough to be probed."""
+
+
 def problems_of(name, values, continuous, within, groups, cv, seed):
     """The problems of one attribute, one for each label of ``within``."""
     missing = pd.isna(values)
@@ -105,7 +109,7 @@ def problems_of(name, values, continuous, within, groups, cv, seed):
             names = sorted(set(sizes.index) - set(small), key=lambda value: (str(type(value)), value))
             kind = "rows" if clusters is None else "persons of groups="
             if len(names) < 2:
-                raise ValueError(
+                raise TooFewRowsError(
                     f"{name!r} has {len(names)} group(s) with at least {least} {kind}{_among(label)}: {dict(sizes)}. "
                     "Pass more rows, merge groups, or leave the attribute out."
                 )

@@ -301,7 +301,7 @@ class _Space:
                 self.weights[columns] = np.sqrt(0.5)
 
     def __call__(self, part):
-        return self.codec.transform(part.X) * self.weights
+        return np.asarray(self.codec.transform(part.X)) * self.weights
 
 
 def _some(rows, rng):

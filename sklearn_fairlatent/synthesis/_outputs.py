@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 
 from .._columns import Table, TableFormat
-from .._encoding import as_frame, frame_like, take_columns
+from .._encoding import as_frame, column_names, frame_like, take_columns
+from .._joining import attribute_names
 
 
 class LabelFormat:
@@ -73,7 +74,7 @@ def attribute_format(X, own, sensitive_features, columns, names):
 def _named(X, own):
     """Columns of a frame, with strings as names."""
     if isinstance(X, pd.DataFrame):
-        return as_frame(X[own].set_axis([str(name) for name in own], axis=1))
+        return as_frame(X[own].set_axis(attribute_names(own, column_names(X)), axis=1))
     return as_frame(take_columns(X, own))
 
 
@@ -98,6 +99,6 @@ def join_attributes(rows, attributes, own, order):
         return np.column_stack([columns[k] if k in columns else next(rest) for k in order])
     if isinstance(rows, pd.DataFrame):
         # The name of an attribute is a string, that of a column need not be.
-        given = attributes[[str(name) for name in own]].set_axis(own, axis=1)
+        given = attributes[attribute_names(own, order)].set_axis(own, axis=1)
         return pd.concat([rows, given], axis=1)[order]
     return nw.concat([frame, as_frame(attributes).select(own)], how="horizontal").select(order).to_native()

@@ -18,8 +18,8 @@ def as_arrow(X, y, A, label, own):
     y : Series or ndarray of shape (n,)
     A : frame
     label : str
-    own : list of str or int
-        Attributes that are columns of X.
+    own : list of str
+        Names of the attributes that are columns of X.
 
     Raises
     ------
@@ -37,11 +37,7 @@ def as_arrow(X, y, A, label, own):
         columns = {str(name): _column(frame.get_column(name)) for name in frame.columns}
     attributes = as_frame(A)
     more = [(label, pa.array(y) if isinstance(y, np.ndarray) else _column(nw.from_native(y, series_only=True)))]
-    more += [
-        (name, _column(attributes.get_column(name)))
-        for name in attributes.columns
-        if name not in {str(column) if frame is not None else f"x{column}" for column in own}
-    ]
+    more += [(name, _column(attributes.get_column(name))) for name in attributes.columns if name not in own]
     counts = Counter([*columns, *(name for name, _ in more)])
     twice = [name for name, count in counts.items() if count > 1]
     if twice:

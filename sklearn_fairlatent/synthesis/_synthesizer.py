@@ -13,7 +13,7 @@ from .._batches import split_rows
 from .._columns import Table
 from .._encoding import as_frame, column_names
 from .._fit_state import fresh_state
-from .._joining import split_columns
+from .._joining import attribute_names, split_columns
 from .._parameters import check_value
 from .._sensitive import read_attributes, read_classes
 from .._training import reproducible
@@ -457,7 +457,7 @@ class FairSynthesizer(BaseEstimator):
         writer, names = None, []
         try:
             for X, y, A in self.sample_batches(n_samples, batch_size=batch_size, random_state=random_state, **params):
-                part = as_arrow(X, y, A, self._label_format.name, self._own)
+                part = as_arrow(X, y, A, self._label_format.name, attribute_names(self._own, self._order))
                 if writer is None:
                     names = part.schema.names
                     writer = parquet.ParquetWriter(path, part.schema)

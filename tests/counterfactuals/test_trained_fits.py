@@ -167,3 +167,14 @@ def test_unknown_attributes_and_values(small, small_fair):
         small_fair.counterfactual(X, "group", [0, 1], sensitive_features=A)
     with pytest.raises(ValueError, match=r"'best': expected one of \['latent', 'trained', 'transport'\]"):
         _model(counterfactual_map="best").fit(X, small[1], sensitive_features=A)
+
+
+def test_a_group_that_only_one_half_of_the_judges_sees():
+    X = np.random.RandomState(0).normal(size=(400, 5))
+    groups = np.full(400, "many", dtype=object)
+    groups[np.arange(6) * 7] = "few"
+    for seed in range(3):
+        fair = _trained(X, None, groups, random_state=seed)
+        moved = fair.counterfactual(X, "sensitive_feature_0", "few")
+        assert np.isfinite(moved).all()
+        assert (moved != X).any(axis=1).sum() >= 300
