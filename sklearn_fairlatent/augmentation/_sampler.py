@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -241,7 +242,7 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
             check_value(name, value, valid, f"an integer >= {least}{', or None' if optional else ''}")
         check_value("pairs", self.pairs, self.pairs in ("all", "balance"), "'all' or 'balance'")
         check_value("step", self.step, is_real(self.step) and 0 < self.step < np.inf, "a number > 0")
-        fair = self.transformer
+        fair: Any = self.transformer
         if getattr(fair, "counterfactual_map", None) == "transport" and codec_of(fair.encoder) is not None:
             check_whole_step(self.step)
         check_bound(self.max_stretch, self.on_parallel)
