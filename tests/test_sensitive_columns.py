@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 
 from sklearn_fairlatent import FairLatentTransformer, TabularCodec
+from sklearn_fairlatent.augmentation import LatentFlipSampler
 from sklearn_fairlatent.datasets import make_biased_latents
 
 pytestmark = [
@@ -48,6 +49,14 @@ def test_what_stays_of_such_a_frame_stays_in_its_own_column(encoder):
     assert_array_equal(moved[0], 1 - S)
     assert_array_equal(moved[1], frame[1])
     assert_array_equal(moved, same.counterfactual(named, "c0"))
+
+
+def test_a_column_without_a_name_is_called_alike_by_all():
+    frame = pd.DataFrame(INSIDE).rename(columns=lambda k: 60 - 10 * k)
+    fair = _fair(sensitive_columns=[60]).fit(frame, Y)
+    sampler = LatentFlipSampler(sensitive_columns=[60], random_state=0)
+    sampler.fit_resample(frame, Y)
+    assert list(fair.latent_layout_.sensitive) == list(sampler.sensitive_features_) == ["x0"]
 
 
 def test_a_table_without_names_is_matched():

@@ -199,5 +199,5 @@ def test_parquet_of_images_and_of_columns_without_names(rows, tmp_path):
     synthesizer = quick(table_teacher(), sensitive_columns=[6]).fit(frame, y)
     made, _, A = synthesizer.sample(20)
     assert list(made.columns) == list(range(7))
-    assert (made[6] == A["6"]).all()
+    assert (made[6] == A["x6"]).all()
     assert synthesizer.write_parquet(tmp_path / "rows.parquet", 20) == [*map(str, range(7)), "target"]
