@@ -64,6 +64,7 @@ BAD_FITS = {
     "infinity": ({}, _with(np.inf), Y, A, "X contains infinity"),
     "no rows": ({}, X[:0], Y[:0], A[:0], r"0 sample\(s\).*minimum of 2"),
     "one row": ({}, X[:1], Y[:1], A[:1], r"1 sample.*minimum of 2"),
+    "one row of a table": ({"encoder": TabularCodec()}, FRAME[:1], Y[:1], A[:1], r"1 sample.*minimum of 2"),
     "no columns": ({}, X[:, :0], Y, A, r"0 feature\(s\).*minimum of 1"),
     "one dimension": ({}, X[:, 0], Y, A, r"(?s)Expected 2D array, got 1D array.*Reshape"),
     "three dimensions": ({}, X[:, :, None], Y, A, "dim 3"),

@@ -90,8 +90,9 @@ def test_immutable_columns_of_a_frame_with_a_sensitive_one(small, mode):
 
 
 @pytest.mark.parametrize("features", [["height"], [8], [-1], [1.5], ["group"]])
-def test_unknown_immutable_columns(small, features):
+def test_unknown_immutable_columns_are_told_before_the_training(small, features, monkeypatch):
     X, y, A = small
+    monkeypatch.delattr("sklearn_fairlatent._transformer.train")
     with pytest.raises(ValueError, match=rf"immutable_features: {features[0]!r} is not a column of X"):
         _model(immutable_features=features, counterfactual_map="latent").fit(X, y, sensitive_features=A)
 
