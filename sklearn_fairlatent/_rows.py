@@ -118,9 +118,9 @@ class RowsMixin:
 
     def _own_labels(self):
         """What these columns are called in X: names, or positions in an array."""
-        labels = range(self.n_features_in_)
-        if self._sensitive_positions and self._template is not None:
-            labels = column_names(self._template)
+        if not self._sensitive_positions or self._template is None:
+            return list(self._sensitive_positions)
+        labels = column_names(self._template)
         return [labels[k] for k in self._sensitive_positions]
 
     def _lacks_sensitive_columns(self, X):

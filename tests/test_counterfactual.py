@@ -180,7 +180,7 @@ def test_a_value_per_row_is_each_rows_own_value(fair, data):
 def test_target_by_its_alias_and_by_its_name(data):
     X, A = data.data, data.sensitive_features["group"]
     y = pd.Series(np.where(data.target == 1, "good", "bad"), name="risk")
-    fair = FairLatentTransformer(max_epochs=20, random_state=0).fit(X, y, sensitive_features=A)
+    fair = FairLatentTransformer(random_state=0).fit(X, y, sensitive_features=A)
     moved = fair.counterfactual(X, "target")
     np.testing.assert_array_equal(moved, fair.counterfactual(X, "risk"))
     probe = LogisticRegression(max_iter=1000).fit(X, y)

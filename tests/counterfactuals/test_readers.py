@@ -128,7 +128,8 @@ def test_judges_are_two_kinds_of_models_of_other_rows():
     numbers = judges.verdicts(X[300:], "num.ber")
     assert all(np.corrcoef(told, codes[300:, 2])[0, 1] > 0.6 for told in numbers)
     alone = Judges(X[:50], [TWO], np.ones((50, 1)), np.random.RandomState(0))
-    assert_array_equal(alone.verdicts(X, "two"), np.ones((1, 600)))
+    # Of one group there are two as well: halves that see more groups are put beside those that do not.
+    assert_array_equal(alone.verdicts(X, "two"), np.ones((2, 600)))
 
 
 def test_losses_of_scores_are_cross_entropy_and_half_the_squared_error():
