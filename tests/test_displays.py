@@ -742,6 +742,19 @@ def test_training_marks_the_penalty_where_it_is_known(params, penalty):
     assert ("penalty" in display.describe()) is (penalty is not None)
 
 
+@pytest.mark.parametrize("encoder", [None, TabularCodec()])
+def test_a_frame_whose_columns_are_called_by_numbers(encoder):
+    data = make_biased_latents(200, 6, random_state=0)
+    named = pd.DataFrame(data.data).add_prefix("c").assign(c6=data.sensitive_features["group"])
+    words = []
+    for frame, column in ((named, "c6"), (named.rename(columns=lambda name: int(name[1:])), 6)):
+        fair = FairLatentTransformer(max_epochs=1, sensitive_columns=[column], encoder=encoder, random_state=0)
+        fair.fit(frame, data.target)
+        shown = CounterfactualDisplay.from_estimator(fair, frame.head(1), fair.latent_layout_.sensitive[0])
+        words.append(shown.describe().replace("c", "").replace("x", ""))
+    assert words[0] == words[1]
+
+
 # ------------------------------------------------------------------ words and names
 
 

@@ -178,14 +178,16 @@ class CounterfactualDisplay:
         names, move = _what_moved(fair, through(steps, X_row), attr, value, sensitive_features)
         if image_shape is not None:
             return cls(X_row, moved, move=move, image_shape=image_shape).plot(ax)
-        own = set(fair._own_names())
+        # Columns of a frame may be called by numbers; their attributes are not.
+        called = fair._own_names()
+        own = dict(zip(called, called, strict=True)) | dict(zip(fair._own_labels(), called, strict=True))
         if X_reference is not None:
             spreads = _spreads(X_reference, X_row)
         else:
             codec = steps[0][1] if steps else fair.encoding_.encoder
             spreads = _codec_spreads(codec, X_row, moved, () if steps else own)
         before, after = (_one_row("X_row", rows) for rows in (X_row, moved))
-        shown = [name for name in before if steps or name not in own & names]
+        shown = [name for name in before if steps or own.get(name) not in names]
         before, after = (pd.DataFrame({name: pd.Series([row[name]], dtype=object) for name in shown})
                          for row in (before, after))  # fmt: skip
         return cls(before, after, spreads=spreads, move=move, max_changes=max_changes).plot(ax)
