@@ -113,8 +113,11 @@ class RowsMixin:
 
     def _own_names(self):
         """Names of the attributes that are columns of X; like scikit-learn, x0, x1, ... without names."""
-        names = getattr(self, "feature_names_in_", None)
-        return [f"x{k}" if names is None else str(names[k]) for k in self._sensitive_positions]
+        labels = self._own_labels()
+        return [
+            name if isinstance(name, str) else f"x{k}"
+            for name, k in zip(labels, self._sensitive_positions, strict=True)
+        ]
 
     def _own_labels(self):
         """What these columns are called in X: names, or positions in an array."""
