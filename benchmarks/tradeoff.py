@@ -4,7 +4,9 @@ Each finished cell (data set, constraint, method, setting, seed) is appended to 
 ``results/leakage.csv``; a killed run goes on where it stopped. `report.py` makes the tables and the plots.
 AIF360's LFR takes part where `aif360` is installed, best in an environment of its own beside the extra "bench".
 
-Options: --quick (few rows, one seed, two settings), --problems, --methods, --constraints, --seeds, --jobs.
+Options: --quick (few rows, one seed, two settings), --problems, --methods, --constraints, --seeds, --jobs; --recheck N
+(run N finished cells again, drawn at random, and print how far they differ: on another kind of processor a fit rounds
+differently).
 """
 
 import argparse
@@ -19,6 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from joblib import Parallel, delayed
 from measuring import downstream, group_disparity, leakage, quality, three_way_split
 from ours import OUR_METHODS
@@ -31,6 +34,7 @@ CONSTRAINTS = ("demographic_parity", "equalized_odds")
 ALL_METHODS = METHODS | OUR_METHODS
 QUICK_ROWS = 2000
 KEY = ("problem", "constraint", "method", "index", "seed")
+RECHECKED = ("test_utility", "test_dp", "test_eo", "auc", "strongest")
 # The modules that decide what a fit learns; a change of theirs makes earlier figures of ours stale.
 LEARNING = ("_attributes", "_batches", "_flow", "_latent", "_losses", "_objective", "_scores", "_training")
 CODING = ("_codebook", "_coding")  # and where a finite code is handed on
@@ -203,11 +207,15 @@ def append(path, rows):
         writer.writerows(rows)
 
 
-def finished(path):
+def read_rows(path):
     if not path.exists():
-        return set()
+        return []
     with path.open(newline="") as file:
-        return {tuple(row[name] for name in KEY) for row in csv.DictReader(file)}
+        return list(csv.DictReader(file))
+
+
+def finished(path):
+    return {tuple(row[name] for name in KEY) for row in read_rows(path)}
 
 
 def attempt(cell, quick):
@@ -216,6 +224,32 @@ def attempt(cell, quick):
         return cell, run_cell(*cell, quick), None
     except Exception as error:  # reported at the end, and the cell is tried again by the next run
         return cell, ([], []), f"{type(error).__name__}: {error}"
+
+
+def recheck(cells, n_cells, results, jobs):
+    """Run some finished cells again and print how far their figures lie from those of the files."""
+    drawn = np.random.RandomState().permutation(len(cells))[:n_cells]
+    recorded = {
+        part: {(*(row[name] for name in KEY), row[part]): row for row in read_rows(results / file)}
+        for part, file in (("downstream", "tradeoff.csv"), ("attribute", "leakage.csv"))
+    }
+    compared, work = [], Parallel(n_jobs=jobs, return_as="generator_unordered")
+    for cell, found, error in tqdm(work(delayed(attempt)(cells[k], False) for k in drawn), total=len(drawn)):
+        if error:
+            print("failed:", *cell, error)
+        for part, rows in zip(recorded, found, strict=True):
+            for row in rows:
+                before = recorded[part][*map(str, cell), row[part]]
+                compared += [
+                    (row["downstream"] if part == "downstream" else "probes", name, float(value) - float(before[name]))
+                    for name, value in row.items()
+                    if name in RECHECKED and value != ""
+                ]
+    table = pd.DataFrame(compared, columns=["behind", "figure", "difference"])
+    about = table.groupby(["behind", "figure"])["difference"].agg(
+        cells="size", differ=lambda d: (d != 0).sum(), mean="mean", largest=lambda d: d.abs().max()
+    )
+    print(f"{len(drawn)} of {len(cells)} finished cells run again, new less recorded:\n{about.round(5).to_string()}")
 
 
 def main():
@@ -228,6 +262,7 @@ def main():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--recheck", type=int, metavar="N")
     args = parser.parse_args()
     results = args.results or (RESULTS / "quick" if args.quick else RESULTS)
     problems = args.problems
@@ -235,11 +270,11 @@ def main():
         problems = ["german-sex", "adult-sex"]
     seeds = range(args.first_seed, args.first_seed + (1 if args.quick else args.seeds))
     done = finished(results / "tradeoff.csv") | finished(results / "leakage.csv")
-    todo = [
-        cell
-        for cell in cells(problems, args.methods, args.constraints, seeds, args.quick)
-        if tuple(map(str, cell)) not in done
-    ]
+    wanted = list(cells(problems, args.methods, args.constraints, seeds, args.quick))
+    if args.recheck:
+        recheck([cell for cell in wanted if tuple(map(str, cell)) in done], args.recheck, results, args.jobs)
+        return
+    todo = [cell for cell in wanted if tuple(map(str, cell)) not in done]
     print(f"{len(todo)} cells to run, data cached in {cache_folder()}")
     for name in dict.fromkeys(cell[0] for cell in todo):
         load(name)  # downloads once, before the workers ask for it side by side

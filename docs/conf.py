@@ -45,6 +45,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "write_computation_times": False,
     "capture_repr": (),  # what an example shows, it prints or draws
+    "parallel": 2,  # examples side by side, each on a core
 }
 if os.environ.get("FAIRLATENT_ALL_EXAMPLES"):
     # `make docs-full`. Without it plot_*.py are run, and the others, which download networks, are shown as they stand.
