@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import column_or_1d
 
 from ._attributes import as_values, label_variable, sensitive_variable, warn_of_lonely_rows
@@ -101,7 +102,7 @@ def read_classes(y, n_samples, name, what):
     values = column_or_1d(as_values(y) if isinstance(y, (list, tuple)) else y, warn=True)
     if len(values) != n_samples:
         raise ValueError(f"y has {len(values)} rows, X has {n_samples}; they must have the same length.")
-    if len(values) and (values == values[0]).all():
+    if len(values) and not pd.isna(values).any() and (values == values[0]).all():
         raise ValueError(f"y has a single class {values[:1].tolist()}; {what} needs at least two.")
     label, codes = label_variable(values, "auto", name)
     if label.kind == "continuous":

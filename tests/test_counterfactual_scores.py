@@ -99,3 +99,15 @@ def test_bad_input(rows):
     with pytest.raises(ValueError, match="equal rows only"):
         counterfactual_scores(np.ones((30, 4)), np.ones((30, 4)), judges=judge_group)
     assert np.isnan(counterfactual_scores(X[:10], X[:10], judges=judge_group).realism)
+
+
+@pytest.mark.parametrize("kind", ["string", "boolean", "Int64", "object"])
+def test_missing_values_of_any_kind_are_unchanged_where_they_stay(kind):
+    rng = np.random.default_rng(0)
+    words = pd.Series(rng.choice(["a", "b"] if kind in ("string", "object") else [True, False], 60), dtype=object)
+    words[:20] = None
+    X = pd.DataFrame({"x": rng.normal(size=60), "c": words.astype(kind)})
+    there = X.assign(c=X["c"].where(np.arange(60) != 0, X["c"].iloc[-1]))
+    judge = make_pipeline(TabularCodec(), LogisticRegression()).fit(X, X["x"] > 0)
+    assert counterfactual_scores(X, X, judges=judge).changed == 0
+    assert counterfactual_scores(X, there, judges=judge).changed == pytest.approx(1 / 120)

@@ -242,3 +242,36 @@ def test_four_fifths_exactly():
     assert disparity_table(y, guess, sensitive_features=["a"] * 5 + ["b"] * 25)["four_fifths"].iloc[0]
     with pytest.raises(ValueError, match="n_bins=1"):
         score_distribution_gap(None, y, sensitive_features=["a"] * 15 + ["b"] * 15, n_bins=1)
+
+
+NOBODY = {
+    "group_table": lambda y, guess, A: group_table(y, guess, sensitive_features=A),
+    "worst_group_score": lambda y, guess, A: worst_group_score(y, guess, sensitive_features=A),
+    "bias_amplification": lambda y, guess, A: bias_amplification(y, guess, sensitive_features=A),
+    "score_distribution_gap": lambda y, guess, A: score_distribution_gap(y, guess, sensitive_features=A),
+}
+
+
+@pytest.mark.parametrize("metric", NOBODY.values(), ids=NOBODY)
+def test_without_a_row_whose_group_is_known_there_is_an_error(metric):
+    y, guess, _ = draw()
+    with pytest.raises(ValueError, match="the group of every row is missing"):
+        metric(y, guess, [None] * len(y))
+
+
+def test_attributes_that_are_never_known_together_have_tables_of_their_own():
+    y, guess, A = draw()
+    A = A.astype(object)
+    A.iloc[:200, 0] = A.iloc[200:, 1] = None
+    table = group_table(y, guess, sensitive_features=A)
+    assert table.index.get_level_values("attribute").unique().tolist() == ["sex", "race"]
+    assert table.loc["sex", "n_samples"].sum() == 200
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_scores_of_rows_without_a_label_are_refused(missing):
+    y, guess, A = draw()
+    y = y.astype(object)
+    y[3] = missing
+    with pytest.raises(ValueError, match="y_true contains missing values"):
+        score_distribution_gap(y, guess, sensitive_features=A)

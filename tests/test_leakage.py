@@ -376,3 +376,13 @@ def test_an_intersection_of_few_rows_is_left_out_with_a_warning():
     # An attribute that was asked for is not left out.
     with pytest.raises(ValueError, match="'a & b' has 0 group"):
         leakage_score(Z, {"a & b": both["a"].astype(str) + both["b"].astype(str)}, random_state=0)
+
+
+def test_every_group_has_its_highest_score_over_the_labels():
+    # Within one label b against c, which differ, within the other a against b, which do not.
+    group, label = np.array(["b", "c"] * 120 + ["a", "b"] * 120), np.repeat([0, 1], 240)
+    Z = np.random.default_rng(0).normal(size=(480, 2))
+    Z[group == "c", 0] += 6.0
+    leak = leakage_score(Z, {"g": group}, within=label, probes=QUICK, random_state=0, n_shuffles=0)["g"]
+    assert min(leak.by_group["b"], leak.by_group["c"]) > 0.98
+    assert leak.by_group["a"] < 0.65

@@ -237,3 +237,23 @@ def test_the_kind_of_output_that_scikit_learn_is_set_to_does_not_matter():
     with config_context(transform_output="pandas"):
         found = synthesis_report(real, made, learners=LEARNERS, random_state=0)
     assert repr(found) == repr(expected)
+
+
+def test_differences_that_are_undefined_are_no_numbers():
+    """A class that a group lacks has no true positive rate there; fairlearn's 0 is no difference of a learner."""
+    rng = np.random.default_rng(0)
+    sex = np.array(["f"] * 120 + ["m"] * 120)
+    y = np.r_[rng.choice(["u", "v", "w"], 120), rng.choice(["u", "v"], 120)]
+    X = np.column_stack([y == "u", y == "v"]) * 3.0 + 0.1 * rng.normal(size=(240, 2))
+    learners = {"linear": LogisticRegression()}
+
+    def utility(rows, held_out, attribute):
+        parts = [(X[some], y[some], attribute[some]) for some in (held_out, rows)]
+        return synthesis_report(*parts, learners=learners).utility.loc[("synthetic", "linear")]
+
+    found = utility(slice(None, None, 2), slice(1, None, 2), sex)
+    assert found["accuracy"] == 1
+    assert found["equalized_odds_difference"] == 0  # of the two classes that both groups have
+    assert found["demographic_parity_difference"] > 0.2  # nobody of one group is "w"
+    alone = utility(slice(None, None, 2), slice(1, None, 2), np.full(240, "f"))
+    assert alone.filter(like="difference").isna().all()

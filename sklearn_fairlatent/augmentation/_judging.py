@@ -28,9 +28,11 @@ def default_judge(X, seed):
     trees = HistGradientBoostingClassifier(random_state=seed)
     frame = as_frame(X)
     if frame is not None:
-        # Flipped, whole numbers and booleans may have become others, which a codec does not know.
+        # Flipped, whole numbers and booleans may have become others, which a codec does not know. A judge learns from a
+        # part of the rows, which need not have every category or a missing value.
         plain = all(map(is_number, frame.schema.values()))
-        encode = FunctionTransformer(_as_floats).set_output(transform="default") if plain else TabularCodec()
+        encode = FunctionTransformer(_as_floats).set_output(transform="default")
+        encode = encode if plain else TabularCodec(handle_unknown="ignore")
         return make_pipeline(encode, trees)
     if np.ndim(X) != 2:
         raise ValueError(

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from .._codec import TabularCodec
 from .._encoding import as_frame, column_names, column_values
+from .._groups import none_where_missing
 
 # Below this many rows a classifier of real against counterfactual has nothing to learn from.
 LEAST_ROWS = 20
@@ -184,8 +185,10 @@ def _distance(rows, others):
 def _changed(X, X_counterfactual):
     if as_frame(X) is None:
         return float(np.mean(np.asarray(X) != np.asarray(X_counterfactual)))
-    columns = ((column_values(X, name), column_values(X_counterfactual, name)) for name in column_names(X))
-    return float(np.mean([(a != b) & ~(pd.isna(a) & pd.isna(b)) for a, b in columns]))
+    columns = [
+        [none_where_missing(column_values(rows, name)) for rows in (X, X_counterfactual)] for name in column_names(X)
+    ]
+    return float(np.mean([before != after for before, after in columns]))
 
 
 def _consistency(judge, X, X_counterfactual):

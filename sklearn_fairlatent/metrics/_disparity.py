@@ -93,6 +93,9 @@ def group_table(y_true, y_pred, *, sensitive_features, pos_label=None, bins=None
     tables = {}
     for name in groups:
         known = groups[name].notna().to_numpy()
+        if tables and not known.any():
+            continue  # attributes that are never known together have no intersection
+        _check_known(name, known)
         group = groups[name].to_numpy()[known]
         frame = MetricFrame(
             metrics=metrics, y_true=y_true[known], y_pred=y_pred[known], sensitive_features=pd.Series(group, name=name)
@@ -194,6 +197,11 @@ def _disparities(name, y_true, y_pred, group):
     }
 
 
+def _check_known(name, known):
+    if not known.any():
+        raise ValueError(f"{name}: the group of every row is missing. Pass rows whose groups are known.")
+
+
 def worst_group_score(y_true, y_pred, *, sensitive_features, metric=accuracy_score, within_labels=True, bins=None):
     """The score of the group that fares worst.
 
@@ -234,6 +242,7 @@ def worst_group_score(y_true, y_pred, *, sensitive_features, metric=accuracy_sco
     if within_labels:
         cells = crossed(pd.DataFrame({"cell": cells, "label": y_true}, dtype=object))
     known = pd.notna(cells)
+    _check_known("sensitive_features", known)
     frame = MetricFrame(metrics=metric, y_true=y_true[known], y_pred=y_pred[known], sensitive_features=cells[known])
     return float(frame.group_min())
 
@@ -273,6 +282,7 @@ def bias_amplification(y_true, y_pred, *, sensitive_features, pos_label=None, bi
     y_true, y_pred = binary_labels(y_true, y_pred, pos_label)
     cells = crossed(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
     known = pd.notna(cells)
+    _check_known("sensitive_features", known)
     group, names = pd.factorize(cells[known])
     return _amplification(y_true[known], y_pred[known], group, len(names))
 
@@ -339,7 +349,10 @@ def score_distribution_gap(
     labels = np.zeros(len(y_score)) if y_true is None else column_or_1d(as_values(y_true))
     if len(labels) != len(y_score):
         raise ValueError(f"y_true has {len(labels)} rows, y_score has {len(y_score)}; they must have the same length.")
+    if pd.isna(labels).any():
+        raise ValueError("y_true contains missing values. Drop these rows before.")
     known = pd.notna(cells)
+    _check_known("sensitive_features", known)
     group, names = pd.factorize(cells[known])
     position = score_bins(y_score[known], n_bins)
     gaps = _histogram_gaps(position, group, labels[known], len(names), n_bins, smoothing)

@@ -52,7 +52,7 @@ class Leakage:
     left_out : tuple
         Groups with too few rows to be read.
     n_samples : int
-        Rows whose attribute is known.
+        Rows that were read: their attribute is known, and their group is not left out.
 
     Examples
     --------
@@ -313,13 +313,14 @@ def _summary(name, parts, shuffled, confidence_level):
     """The strongest of all probes, groups and labels, with its interval."""
     keys, scores, errors, correlation = [], [], [], []
     for part in parts:
-        # Both groups of two have the same AUC.
         shown = range(1, len(part.names)) if len(part.names) == 2 else range(max(1, len(part.names)))
         influence = []
         for probe, (found, moved) in part.scores.items():
             for column in shown:
                 if not np.isnan(found[column]):
-                    keys.append((probe, part.names[column] if part.names else None, part.label))
+                    # Both groups of two have the same AUC.
+                    alike = part.names if len(part.names) == 2 else part.names[column : column + 1]
+                    keys.append((probe, alike, part.names[column] if part.names else None, part.label))
                     scores.append(found[column])
                     influence.append(moved[:, column])
         if not influence:
@@ -344,13 +345,10 @@ def _summary(name, parts, shuffled, confidence_level):
     continuous = parts[0].continuous
     bounds = (-np.inf, 1.0) if continuous else (0.0, 1.0)
     by_probe, by_group = {}, {}
-    for (probe, group, _), score in zip(keys, scores, strict=True):
+    for (probe, alike, _, _), score in zip(keys, scores, strict=True):
         by_probe[probe] = max(by_probe.get(probe, -np.inf), float(score))
-        if group is not None:
+        for group in alike:
             by_group[group] = max(by_group.get(group, -np.inf), float(score))
-    for part in parts:
-        if len(part.names) == 2:
-            by_group.setdefault(part.names[0], by_group[part.names[1]])
     return Leakage(
         attribute=name,
         measure="R2" if continuous else "AUC",
@@ -360,8 +358,8 @@ def _summary(name, parts, shuffled, confidence_level):
         shuffled=max((float(np.nanmax(found)) for part in shuffled for found, _ in part.scores.values()),
                      default=float("nan")),
         probe=keys[best][0],
-        group=keys[best][1],
-        within=keys[best][2],
+        group=keys[best][2],
+        within=keys[best][3],
         by_probe=by_probe,
         by_group=by_group,
         left_out=parts[0].left_out,

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import narwhals as nw
 import numpy as np
 import pandas as pd
-from fairlearn.metrics import demographic_parity_difference, equalized_odds_difference
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -16,8 +15,9 @@ from sklearn.preprocessing import StandardScaler
 from .._codec import TabularCodec
 from .._encoding import as_frame
 from .._fit_state import seeded
-from .._groups import read_groups
+from .._groups import crossed, read_groups
 from ._copying import authenticity, membership_auc
+from ._disparity import DISPARITIES, lacking_labels
 from ._fidelity import manifold_scores, marginal_fidelity, pairwise_fidelity
 
 # Rows compared by their neighbours: 5,000 rows tell a share to 0.007.
@@ -35,7 +35,8 @@ class SynthesisReport:
     utility : DataFrame
         Index (trained_on, learner) with trained_on "synthetic" and, given training rows, "real". Columns "accuracy",
         "roc_auc", "demographic_parity_difference" and "equalized_odds_difference" on real held-out rows, all in [0, 1];
-        differences are the largest between groups, of many classes that of the worst class against the rest.
+        differences are the largest between groups, of many classes that of the worst class against the rest. A class
+        does not count where a group has no row of a label that is needed; NaN if none counts, or there is one group.
     majority_accuracy : float
         Accuracy of the most frequent label.
     marginals : Series
@@ -280,14 +281,20 @@ def _utility(learner, rows, held_out):
     probabilities = learner.predict_proba(held_out.X)
     sides = classes[1:] if len(classes) == 2 else classes
     areas = [roc_auc_score(true == c, probabilities[:, classes.index(c)]) for c in sides if 0 < (true == c).mean() < 1]
+    cells = crossed(held_out.groups[known])
     gaps = [
-        [
-            difference(true[known] == c, predicted[known] == c, sensitive_features=held_out.groups[known])
-            for difference in (demographic_parity_difference, equalized_odds_difference)
-        ]
-        for c in sides
+        np.fmax.reduce([_difference(constraint, true[known] == c, predicted[known] == c, cells) for c in sides])
+        for constraint in ("demographic_parity", "equalized_odds")
     ]
-    return [accuracy_score(true, predicted), float(np.mean(areas)), *np.max(gaps, axis=0)]
+    return [accuracy_score(true, predicted), float(np.mean(areas)), *gaps]
+
+
+def _difference(constraint, true, predicted, cells):
+    """The largest difference between groups; NaN where a group has no row of a label that is needed, or is alone."""
+    difference, _, needed = DISPARITIES[constraint]
+    if len(pd.unique(cells)) < 2 or lacking_labels(true, cells, needed):
+        return np.nan
+    return float(difference(true, predicted, sensitive_features=cells))
 
 
 class _Space:

@@ -318,11 +318,12 @@ def fairness_frontier(
 
     X = np.asarray(X) if isinstance(X, (list, tuple)) else X
     X, y = indexable(X, y if isinstance(y, pd.Series) else column_or_1d(as_values(y)))
-    index = X.index if isinstance(getattr(X, "index", None), pd.Index) else None
+    index = next((rows.index for rows in (X, y) if isinstance(getattr(rows, "index", None), pd.Index)), None)
     A = pd.DataFrame(read_columns(sensitive_features, len(y), index), index=index)
     splits = _splits(cv, X, y, A, bins, random_state)
     held_out = np.concatenate([test for _, test in splits])
-    y_true, groups = take_rows(y, held_out), take_rows(A, held_out)
+    # Their order was compared when they were read, and the index of a part of the rows says nothing more.
+    y_true, groups = as_values(take_rows(y, held_out)), take_rows(A, held_out)
     measures.difference(y_true, y_true, groups)  # what is undefined for any predictions is told before the first fit
 
     # All strengths start alike.

@@ -118,6 +118,18 @@ def test_the_default_judge_reads_what_became_of_booleans(rows):
     assert flip((frame, y, group), judge="auto")[1].shape == (2 * N, 6)
 
 
+@pytest.mark.parametrize("odd", ["a rare word", "a missing number"])
+def test_the_default_judge_reads_what_half_of_the_rows_do_not_have(rows, odd):
+    X, y, group = rows
+    frame = pd.DataFrame(X, columns=NAMES).assign(word=np.where(X[:, 1] > 0, "u", "v"))
+    if odd == "a rare word":
+        frame.loc[3, "word"] = "rare"
+    else:
+        frame.loc[3, "a"] = np.nan
+    fair = small(encoder=TabularCodec(handle_unknown="ignore"), max_epochs=1)
+    assert flip((frame, y, group), transformer=fair, judge="auto")[1].shape == (2 * N, 7)
+
+
 @pytest.mark.filterwarnings("ignore:Constructing a Categorical")
 def test_categories_that_are_numbers_are_moved_or_refused(rows):
     X, y, group = rows

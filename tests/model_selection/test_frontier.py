@@ -126,6 +126,14 @@ def test_the_number_of_processes_and_the_kind_of_X_change_nothing(rows):
             coefs = [each.estimators_[strength]["classify"].model_.coef_ for each in (alone, found, parallel)]
             assert_array_equal(coefs[2], coefs[1])
             assert_allclose(coefs[1], coefs[0])  # a sum over rows depends on their layout in memory
+    # Shuffled as scikit-learn does it: only the label, or label and attributes, remember where they stood.
+    order = np.random.RandomState(0).permutation(len(y))
+    shuffled = run(X.iloc[order], y.iloc[order], A.iloc[order])
+    for attributes in (A["sex"].iloc[order], A.iloc[order].to_numpy()):
+        found = run(X.to_numpy()[order], y.iloc[order], attributes)
+        pd.testing.assert_frame_equal(found.results_, shuffled.results_)
+    with pytest.raises(ValueError, match="in another order"):
+        run(X.to_numpy()[order], y.iloc[order], A["sex"])
     # The noise is one that the seed changes.
     seeded = fairness_frontier(pipe, X, y, sensitive_features=A, **(same | {"random_state": 1}))
     assert not np.array_equal(

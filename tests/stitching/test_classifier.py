@@ -247,6 +247,11 @@ def test_rows_that_cannot_be(unfair, rows):
         stitched(unfair).fit(X, X[:, 0], sensitive_features=group)
     with pytest.raises(ValueError, match="single class"):
         stitched(unfair).fit(X, np.zeros(len(X)), sensitive_features=group)
+    for dtype in ("string", "boolean", "object"):
+        kinds = pd.Series(np.where(y > 0, True, False)).astype(dtype)
+        kinds[3] = None
+        with pytest.raises(ValueError, match="missing|NaN"):
+            stitched(unfair).fit(X, kinds, sensitive_features=group)
     with pytest.raises(ValueError, match="NaN"):
         stitched(unfair).fit(np.where(X > 2, np.nan, X), y, sensitive_features=group)
     with pytest.raises(ValueError, match="X holds text.*numbers"):
