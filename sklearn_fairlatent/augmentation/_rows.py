@@ -112,8 +112,8 @@ def _like(rows, like):
 
 def _is_as_good(new, old):
     """Whether a column that was cast holds the values of the old one, up to the precision of floats."""
-    if all(column.dtype in (nw.Float32, nw.Float64) for column in (new, old)):
-        return True
+    if all(column.dtype in (nw.Float32, nw.Float64) for column in (new, old)) or old.dtype == nw.Unknown:
+        return True  # polars' Null: a column without values
     return new.dtype in (nw.Categorical, nw.Enum) or bool((new.cast(old.dtype) == old).all())
 
 

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -84,17 +84,19 @@ def trained_network(network, X, y, sample_weight, seed):
         return as_module(network.estimator)
     if is_network(network) and getattr(network, "initialized_", False):
         return as_module(network)
-    estimator = seeded(default_network(y) if network is None else network, seed)
-    params = {}
+    estimator, params = seeded(default_network(y) if network is None else network, seed), {}
     if sample_weight is not None:
         last = estimator.steps[-1] if isinstance(estimator, Pipeline) else ("", estimator)
         prefix = f"{last[0]}__" if last[0] else ""
         params = {f"{prefix}sample_weight": sample_weight} if has_fit_parameter(last[1], "sample_weight") else {}
     # Nobody asked the steps for what they want: the prefix tells them.
     with warnings.catch_warnings(), config_context(enable_metadata_routing=False):
-        if network is None:
-            warnings.simplefilter("ignore", ConvergenceWarning)
-        return as_module(estimator.fit(X, y, **params))
+        if network is not None:
+            return as_module(estimator.fit(X, y, **params))
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        # By codes: before 1.7.1, scikit-learn's network cannot stop early on labels that are words.
+        classes, codes = np.unique(y, return_inverse=True)
+        return replace(as_module(estimator.fit(X, codes, **params)), classes=classes)
 
 
 def as_module(estimator):
