@@ -27,6 +27,8 @@ from .inspection._measuring_latent import NO_CERTIFICATE
 from .inspection._summary import warnings_of
 
 # Fewer rows than these tell nothing of two groups and two labels once a part is held out.
+# What a cell of a parquet file may hold that no column of features can.
+LISTS = (list, tuple, dict, set, np.ndarray)
 LEAST_ROWS = 100
 # A group with fewer held-out rows is left out of differences.
 LEAST_IN_GROUP = 5
@@ -231,6 +233,8 @@ class Progress:
 def read_input(args, say):
     """Features, label, favourable label, attributes and their edges, checked before any long work."""
     clash = sorted({args.target} & set(args.sensitive))
+    if args.target == "residual":
+        raise InputError("--target residual: a block of the latent bears that name. Rename the column.")
     clash += sorted(set(args.drop) & {args.target, *args.sensitive})
     if clash:
         raise InputError(
@@ -248,6 +252,10 @@ def read_input(args, say):
     pick_columns(table, [args.target], "--target")
     pick_columns(table, args.sensitive, "--sensitive")
     pick_columns(table, args.drop, "--drop")
+    for name in table.columns.difference(args.drop):
+        if table[name].dtype == object and table[name].map(lambda value: isinstance(value, LISTS)).any():
+            remedy = "Leave it out of the file" if name in (args.target, *args.sensitive) else f"Pass --drop {name}"
+            raise InputError(f"column {name!r} holds lists or records, not single values. {remedy}.")
     X = read_embeddings(args.table, len(table), args.labels) if embeddings else None
     kept = table[args.target].notna().to_numpy()
     if not kept.all():
@@ -295,7 +303,15 @@ def features(X, say):
     """The columns that a model may learn from, without names of rows."""
     for name in X.columns:
         present = X[name].dropna()
-        if not pd.api.types.is_numeric_dtype(present) and present.nunique() > max(LEAST_NAMES, len(present) / 2):
+        counted = any(
+            check(present)
+            for check in (
+                pd.api.types.is_numeric_dtype,
+                pd.api.types.is_datetime64_any_dtype,
+                pd.api.types.is_timedelta64_dtype,
+            )
+        )
+        if not counted and present.nunique() > max(LEAST_NAMES, len(present) / 2):
             say.note(f"column {name!r} is left out: {present.nunique():,} different words in {len(present):,} rows.")
             X = X.drop(columns=name)
         elif pd.api.types.is_integer_dtype(present) and len(present) > LEAST_NAMES and present.is_unique:
@@ -312,7 +328,7 @@ def features(X, say):
 def split(y, groups, args):
     """Rows to fit and rows held out, stratified by label and groups as far as they have rows."""
     cells = crossed(groups.astype(object).where(groups.notna(), "missing"))
-    strata = pd.Series(y.astype(str).to_numpy() + " " + cells)
+    strata = pd.Series([f"{label} {cell}" for label, cell in zip(y, cells, strict=True)])
     rare = strata.map(strata.value_counts()) < LEAST_IN_STRATUM
     strata[rare] = y.astype(str).to_numpy()[rare]
     n_least = min(args.test_size, 1 - args.test_size) * len(y)

@@ -381,13 +381,15 @@ def _restored(rows, X, kept, fair):
         return frame.with_columns(*columns).to_native() if columns else rows
     if frame is None and given is None and not issparse(X) and np.shape(X) == np.shape(rows):
         X, out = np.asarray(X), np.array(rows, copy=True)
-        if not own:
+        if not own and out.ndim != 2:
             unmoved = kept.all(1)
             out[unmoved] = X[unmoved]
         if out.ndim == 2:
             others = np.delete(np.arange(out.shape[1]), fair._sensitive_positions)
             stays = np.broadcast_to(kept, (len(out), len(others))).copy()
             stays[:, fair._immutable] = True
+            if out.dtype.kind in "iu" and X.dtype.kind in "iuf":
+                out = out.astype(np.result_type(out, X))  # what stays may be what a column of fit could not be
             out[:, others] = np.where(stays, X[:, others], out[:, others])
         return out
     return rows
@@ -405,7 +407,18 @@ def _mixed(before, after, kept):
         and after.dtype.is_numeric()
         and (before.dtype.is_numeric() or before.dtype == nw.Boolean)
     ):
-        # Of truth values and nullable numbers pandas would make objects.
+        # Of truth values and nullable numbers pandas would make objects. What stays may be what a column of fit could
+        # not be: a fraction or a missing value among whole numbers, or a greater one.
+        after = after if _holds(after.dtype, before) else after.cast(nw.Float64)
         before = before.cast(after.dtype)
     mask = nw.new_series(after.name, kept, backend=nw.get_native_namespace(after))
     return before.zip_with(mask, after)
+
+
+def _holds(dtype, column):
+    """Whether numbers, or truth values, stay what they are as another type of numbers."""
+    if not dtype.is_integer():
+        return True
+    numbers = np.asarray(column.cast(nw.Float64).to_numpy(), dtype=np.float64)
+    limits = np.iinfo(str(dtype).lower())
+    return bool(((numbers == np.floor(numbers)) & (numbers >= limits.min) & (numbers <= limits.max)).all())

@@ -149,7 +149,7 @@ class RowsMixin:
                 return rows.set_axis(index)
             # What a generator gives has other columns than its latents.
             generated = self.encoder is None and self.decoder is not None
-            if like is None or as_frame(like) is None or decoded is not None or np.ndim(rows) != 2 or generated:
+            if like is None or as_frame(like) is None or decoded is not None or len(np.shape(rows)) != 2 or generated:
                 return rows
             return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
         template, positions = self._template, self._sensitive_positions

@@ -1,6 +1,7 @@
 """Files as the command line takes them: read, checked, and refused in one line that says what is wrong."""
 
 import difflib
+import functools
 import gzip
 import importlib.util
 import tempfile
@@ -64,9 +65,16 @@ def _read_text(path, separator):
     with warnings.catch_warnings():
         # Left to itself pandas takes surplus first columns for an index: every name over the wrong values.
         warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            path, sep=separator, index_col=False, skipinitialspace=True, low_memory=False, encoding="utf-8-sig"
-        )
+        options = {"index_col": False, "skipinitialspace": True, "low_memory": False, "encoding": "utf-8-sig"}
+        read = functools.partial(pd.read_csv, path, sep=separator, **options)
+        table = read()
+    # Among words "None" is one of them, such as a degree of disability; pandas takes it for a missing value.
+    gaps = [name for name in table if table[name].isna().any() and not pd.api.types.is_numeric_dtype(table[name])]
+    if gaps:
+        texts = read(usecols=gaps, dtype=str, keep_default_na=False)
+        for name in gaps:
+            table[name] = table[name].mask(texts[name].str.strip() == "None", "None")
+    return table
 
 
 def _guess(path, separator):

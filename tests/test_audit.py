@@ -448,3 +448,46 @@ def test_two_columns_of_one_name_are_refused(refuse):
     Path("twice.csv").write_text("x,sex,sex,income\n" + "1,f,f,0\n2,m,m,1\n" * 60)
     told = refuse("twice.csv", base=["--target", "income", "--sensitive", "sex"])
     assert told == "error: twice.csv has two columns 'sex'. Rename one: which is meant?"
+
+
+# ---------------------------------------------------------------- columns as files have them
+
+
+@pytest.mark.parametrize("kind", ["numbers", "truth values", "nullable numbers", "days"])
+def test_one_attribute_need_not_be_words(folder, kind):
+    table = make_table()
+    code = (table["sex"] == "m").astype(int)
+    if kind == "nullable numbers":
+        code = code.astype("Int64").mask(np.arange(len(code)) % 50 == 0)
+    elif kind != "numbers":
+        code = code == 1 if kind == "truth values" else pd.to_datetime("2024-01-01") + pd.to_timedelta(code, unit="D")
+    table.assign(sex=code).to_parquet("coded.parquet")
+    assert run("coded.parquet", *ONE, "--out", "page.html", "--quiet") == 0
+
+
+def test_none_is_a_word_among_words(folder):
+    table = make_table()
+    table["sex"] = table["sex"].replace("f", "None")
+    table["race"] = (table["race"] == "a").astype(int).astype(object).mask(np.arange(len(table)) % 7 == 0, "None")
+    table.to_csv("words.csv", index=False)
+    read = _tables.read_table("words.csv")
+    assert set(read["sex"]) == {"None", "m"}
+    assert read["race"].dtype == np.float64  # among numbers it is a missing one
+    assert read["race"].isna().sum() == (np.arange(len(table)) % 7 == 0).sum()
+    assert read["job"].isna().sum() == table["job"].isna().sum()
+
+
+def test_columns_that_are_no_single_values_or_bear_a_block_s_name(refuse, folder):
+    table = make_table()
+    table.assign(made=[[1, 2]] * len(table)).to_parquet("lists.parquet")
+    assert "column 'made' holds lists or records, not single values. Pass --drop made." in refuse("lists.parquet")
+    table.assign(sex=[{"a": 1}] * len(table)).to_parquet("records.parquet")
+    assert "column 'sex' holds lists or records, not single values. Leave it out" in refuse("records.parquet")
+    table.rename(columns={"pay": "residual"}).to_csv("block.csv", index=False)
+    assert "--target residual: a block of the latent" in refuse("block.csv", base=["--target", "residual", *ONE[2:4]])
+
+
+def test_days_are_no_names_of_rows(folder, capsys):
+    make_table().assign(day=pd.date_range("2020-01-01", periods=400)).to_parquet("days.parquet")
+    assert run("days.parquet", *ONE, "--out", "page.html") == 0
+    assert "'day' is left out" not in "".join(capsys.readouterr())

@@ -20,6 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_fairlatent import FairLatentTransformer, MissingSensitiveWarning, TabularCodec
 from sklearn_fairlatent.inspection import FairnessReport, _findings, _measuring, _report, fairness_report
+from sklearn_fairlatent.inspection._measuring_latent import round_trip
 from sklearn_fairlatent.metrics import disparity_table, group_table
 
 # Most fits here are short, as what they learn is not the point; the flags of the fair one are asserted.
@@ -712,3 +713,23 @@ def test_what_became_worse_than_the_baseline_is_told(report):
     table.loc["model", "worst_accuracy"] = 0.4
     assert "accuracy in the worst group by" in sentence()[0]
     assert "and 1 more in the tables" in sentence()[0]
+
+
+@pytest.mark.parametrize("kind", ["string", "boolean", "objects"])
+def test_the_round_trip_reads_missing_words_and_arrays_of_objects(kind):
+    rows = X.assign(told=pd.Series(np.where(X["merit"] > 0, "u", "v"), dtype="string").mask(X.index % 9 == 0))
+    if kind == "boolean":
+        rows["told"] = (rows["told"] == "u").astype("boolean")
+    rows = rows.to_numpy(dtype=object, na_value=None) if kind == "objects" else rows
+    fair = FairLatentTransformer(encoder=TabularCodec(), max_epochs=1, random_state=0)
+    fair.fit(rows, y, sensitive_features=A["sex"].to_numpy())
+    found = round_trip(fair, rows, [])
+    assert found["words_that_differ"] == found["numbers_that_differ"] == 0
+    assert (found["numbers"], found["words"]) == (2 * len(X), 2 * len(X))
+
+
+def test_a_polars_frame_of_days_and_words_is_reported():
+    rows = pl.from_pandas(X).with_columns(pl.Series("day", [datetime(2024, 1, 1)] * 300 + [datetime(2024, 2, 1)] * 300))
+    fair = FairLatentTransformer(encoder=TabularCodec(), max_epochs=1, random_state=0)
+    fair.fit(rows, y, sensitive_features=A["sex"].to_numpy())
+    assert round_trip(fair, rows, [])["words_that_differ"] == 0

@@ -196,7 +196,7 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
         """
         self._check_parameters()
         given = read_given(X, y, sensitive_features, list(self.sensitive_columns or []))
-        validate_data(self, X if np.ndim(X) > 1 else given.X, skip_check_array=True)
+        validate_data(self, X if len(np.shape(X)) > 1 else given.X, skip_check_array=True)
         return self
 
     def fit_resample(self, X, y, *, sensitive_features=None):
@@ -229,7 +229,7 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
         # One thread: the last bits of a sum depend on their number.
         with threadpool_limits(1):
             X_resampled, y_resampled, fitted = self._resample(given, rng)
-        validate_data(self, X if np.ndim(X) > 1 else given.X, skip_check_array=True)
+        validate_data(self, X if len(np.shape(X)) > 1 else given.X, skip_check_array=True)
         # What an earlier call with a transformer left is no part of this one.
         self.__dict__.pop("transformer_", None)
         self.__dict__.update(fitted)

@@ -386,7 +386,7 @@ def _spreads(X_reference, x):
     """The standard deviations of the numeric columns; ``x`` is the row that they are for."""
     frame = as_frame(X_reference)
     if frame is None:
-        table = pd.DataFrame(np.asarray(X_reference)).infer_objects().rename(columns=lambda j: f"x{j}")
+        table = pd.DataFrame(as_values(X_reference)).infer_objects().rename(columns=lambda j: f"x{j}")
     else:
         table = pd.DataFrame({name: frame.get_column(name).to_numpy() for name in frame.columns})
     table = table.select_dtypes("number")

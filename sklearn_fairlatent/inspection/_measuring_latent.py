@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from .._encoding import as_frame, column_names, column_values, frame_like
-from .._groups import group_sizes
+from .._groups import group_sizes, none_where_missing
 from .._pipelines import pipeline_counterfactual
 from ..certification._certify import certify_step
 
@@ -73,7 +73,10 @@ def round_trip(fair, rows, notes):
     for name in column_names(rows):
         if name in hidden:
             continue
-        before, after = np.asarray(column_values(rows, name)), np.asarray(column_values(back, name))
+        # Of an array of objects the columns of numbers are numbers, too.
+        before, after = (
+            pd.Series(np.asarray(column_values(table, name))).infer_objects().to_numpy() for table in (rows, back)
+        )
         if before.dtype.kind in "fiu":
             before, after = before.astype(np.float64), after.astype(np.float64)
             gaps = np.nan_to_num(np.abs(before - after))
@@ -84,14 +87,14 @@ def round_trip(fair, rows, notes):
         else:
             before, after = before.astype(object), after.astype(object)
             found["words"] += len(before)
-            found["words_that_differ"] += int(((before != after) & ~(pd.isna(before) & pd.isna(after))).sum())
+            found["words_that_differ"] += int((none_where_missing(before) != none_where_missing(after)).sum())
     return found
 
 
 def _table_back(fair, rows):
     """A table of the columns of ``rows``, there and back; None if one of them is no such table."""
     # The latents of a generator are no answers of it, even if it gives as many columns.
-    if np.ndim(rows) != 2 or (fair.encoder is None and fair.decoder is not None):
+    if len(np.shape(rows)) != 2 or (fair.encoder is None and fair.decoder is not None):
         return None
     back = fair.from_latent(fair.to_latent(rows))
     if as_frame(back) is not None:
@@ -133,7 +136,8 @@ def counterfactual_table(estimator, fair, X, name, own, n_rows, seed):
         moved = frame_like(rows, dict(zip(column_names(rows), np.asarray(moved).T, strict=True)), rows)
     columns = {column: (column_values(rows, column), column_values(moved, column)) for column in column_names(rows)}
     if hasattr(estimator, "predict"):
-        columns["prediction"] = (np.asarray(estimator.predict(rows)), np.asarray(estimator.predict(moved)))
+        name_of_it = "prediction" if "prediction" not in columns else "prediction of the model"
+        columns[name_of_it] = (np.asarray(estimator.predict(rows)), np.asarray(estimator.predict(moved)))
     return pd.DataFrame([
         {"attribute": name, "row": int(position), "own": own[position], "wanted": wanted[k], "column": str(column),
          "before": before[k], "after": after[k], "changed": _differ(before[k], after[k])}

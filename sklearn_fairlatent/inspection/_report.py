@@ -213,7 +213,7 @@ def _counterfactuals(report, estimator, fair, steps, X, known, n_rows, seed):
         missing = no_inverse or [type(fair.encoding_.encoder).__name__]
         report.notes.append(f"No counterfactuals: {', '.join(missing)} has no way back to the columns of X.")
         return None
-    if np.ndim(X) != 2 or report.latent["round_trip"] is None:
+    if len(np.shape(X)) != 2 or report.latent["round_trip"] is None:
         report.notes.append(f"No counterfactuals: {TABLES_ONLY}")
         return None
     return pd.concat([

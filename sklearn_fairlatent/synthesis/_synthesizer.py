@@ -233,10 +233,15 @@ class FairSynthesizer(BaseEstimator):
         X, own, self._own = split_columns(given, self.sensitive_columns)
         if self._is_numbers(is_table):
             X = check_array(X, dtype=FLOATS, estimator=self, input_name="X")
-        self._order = column_names(given) if np.ndim(given) == 2 or as_frame(given) is not None else []
+        self._order = column_names(given) if len(np.shape(given)) == 2 else []
         n_samples = len(X)
         name = getattr(y, "name", None)
         label, codes = read_classes(y, n_samples, name if isinstance(name, str) and name else LABEL, "a synthesizer")
+        if label.name in DISTRIBUTION:
+            raise ValueError(
+                f"y bears the name {label.name!r}, which is a column of sampled_distribution_. Rename it, or pass y "
+                "without a name."
+            )
         variables, attributes = read_attributes(
             own,
             sensitive_features,
@@ -310,7 +315,7 @@ class FairSynthesizer(BaseEstimator):
             return validate_data(self, X, dtype=dtype, ensure_min_samples=2), False
         if isinstance(X, (list, tuple)):
             X = np.asarray(X)
-        if frame is not None or np.ndim(X) == 2:
+        if frame is not None or len(np.shape(X)) == 2:
             validate_data(self, X, skip_check_array=True)
         return X, is_table
 

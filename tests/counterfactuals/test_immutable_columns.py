@@ -2,10 +2,13 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
+
+from sklearn_fairlatent import FairLatentTransformer, TabularCodec
 
 from .samples import _bend, _distance, _model, _trained
 
@@ -136,3 +139,44 @@ def test_the_unit_of_a_column_that_stays_changes_nothing(small):
         for rows in (X, X * unit)
     )
     assert_allclose(other / unit, moved, rtol=0, atol=0.01 * np.abs(moved - X).max())
+
+
+AGES = [
+    ([25.5, 30.9, 40.1], "int64"),
+    ([25.5, np.nan, 40.1], "int64"),
+    ([300, 30, 40], "int8"),
+    ([2.0**40, 30.0, 40.0], "Int16"),
+]
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize(("ages", "fitted_as"), AGES, ids=str)
+def test_what_stays_may_be_of_a_kind_that_fit_did_not_see(library, ages, fitted_as):
+    rng = np.random.default_rng(0)
+    sex = rng.integers(0, 2, 200)
+    frame = pd.DataFrame(
+        {"age": pd.Series(rng.integers(20, 70, 200)).astype(fitted_as), "f": rng.normal(size=200) + sex}
+    )
+    new = frame[:3].assign(age=ages)
+    if library == "polars":
+        frame, new = pl.from_pandas(frame), pl.from_pandas(new)
+    codec = TabularCodec(handle_unknown="ignore")
+    for immutable in (["age"], None):
+        fair = FairLatentTransformer(encoder=codec, immutable_features=immutable, max_epochs=1, random_state=0).fit(
+            frame, sex, sensitive_features=pd.Series(sex, name="sex")
+        )
+        wanted = sex[:3] if immutable is None else 1 - sex[:3]
+        moved = fair.counterfactual(new, "sex", wanted, sensitive_features=sex[:3])
+        assert_array_equal(np.asarray(moved["age"], dtype=float), ages)
+
+
+def test_an_array_keeps_fractions_and_gaps_among_whole_numbers():
+    rng = np.random.default_rng(0)
+    sex = rng.integers(0, 2, 200)
+    whole = np.column_stack([rng.integers(20, 70, 200), rng.integers(0, 9, 200)])
+    codec = TabularCodec(handle_unknown="ignore")
+    fair = FairLatentTransformer(encoder=codec, immutable_features=[0], max_epochs=1, random_state=0)
+    fair.fit(whole, sex, sensitive_features=sex)
+    new = np.array([[25.5, 1.0], [np.nan, 3.0]])
+    moved = fair.counterfactual(new, "sensitive_feature_0", 1 - sex[:2], sensitive_features=sex[:2])
+    assert_array_equal(moved[:, 0], new[:, 0])

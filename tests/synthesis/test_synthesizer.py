@@ -465,3 +465,18 @@ def test_names_that_the_distribution_needs(rows):
     X, y, group = rows
     with pytest.raises(ValueError, match="n_rows"):
         quick(quick_teacher()).fit(X, y, sensitive_features={"n_rows": group})
+
+
+def test_polars_frames_of_days_and_truth_values():
+    rows = pl.DataFrame({"b": [True, False] * 30, "d": pd.date_range("2020", periods=60).to_numpy()})
+    made = quick(quick_teacher(encoder=TabularCodec())).fit(
+        rows, np.tile([0, 1], 30), sensitive_features=np.tile([0, 0, 1, 1], 15)
+    )
+    assert made.sample(5, random_state=0)[0].columns == ["b", "d"]
+
+
+@pytest.mark.parametrize("name", ["probability", "n_rows"])
+def test_a_label_does_not_bear_the_name_of_a_column_of_the_distribution(frame, name):
+    X, y = frame
+    with pytest.raises(ValueError, match=f"y bears the name '{name}', which is a column of sampled_distribution_"):
+        quick(table_teacher(), sensitive_columns=["sex"]).fit(X, pd.Series(np.asarray(y), name=name))
