@@ -48,4 +48,6 @@ def as_arrow(X, y, A, label, own):
 
 
 def _column(series):
-    return series.to_arrow()
+    column = series.to_arrow()
+    # Without a value a column of objects has no type; in another part it holds words.
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column

@@ -201,3 +201,14 @@ def test_parquet_of_images_and_of_columns_without_names(rows, tmp_path):
     assert list(made.columns) == list(range(7))
     assert (made[6] == A["x6"]).all()
     assert synthesizer.write_parquet(tmp_path / "rows.parquet", 20) == [*map(str, range(7)), "target"]
+
+
+def test_a_column_that_has_no_value_in_the_first_part(tmp_path):
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"a": rng.normal(size=200), "o": pd.Series([None] * 170 + ["q"] * 30, dtype=object)})
+    y, group = np.where(X["a"] > 0, "yes", "no"), np.where(rng.random(200) < 0.5, "f", "m")
+    made = quick(table_teacher()).fit(X, y, sensitive_features=group)
+    for seed in range(3):  # most first parts of three rows have none
+        made.write_parquet(tmp_path / "rows.parquet", 300, batch_size=3, random_state=seed)
+        read = pd.read_parquet(tmp_path / "rows.parquet")
+        assert set(read["o"].dropna()) == {"q"}
