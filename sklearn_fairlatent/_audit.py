@@ -27,9 +27,9 @@ from .inspection._measuring_latent import NO_CERTIFICATE
 from .inspection._summary import warnings_of
 
 # Fewer rows than these tell nothing of two groups and two labels once a part is held out.
+LEAST_ROWS = 100
 # What a cell of a parquet file may hold that no column of features can.
 LISTS = (list, tuple, dict, set, np.ndarray)
-LEAST_ROWS = 100
 # A group with fewer held-out rows is left out of differences.
 LEAST_IN_GROUP = 5
 # A column of words with more than so many different ones, and in more than half of the rows another, names the row.
@@ -232,9 +232,9 @@ class Progress:
 
 def read_input(args, say):
     """Features, label, favourable label, attributes and their edges, checked before any long work."""
-    clash = sorted({args.target} & set(args.sensitive))
     if args.target == "residual":
         raise InputError("--target residual: a block of the latent bears that name. Rename the column.")
+    clash = sorted({args.target} & set(args.sensitive))
     clash += sorted(set(args.drop) & {args.target, *args.sensitive})
     if clash:
         raise InputError(

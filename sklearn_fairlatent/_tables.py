@@ -69,10 +69,14 @@ def _read_text(path, separator):
         read = functools.partial(pd.read_csv, path, sep=separator, **options)
         table = read()
     # Among words "None" is one of them, such as a degree of disability; pandas takes it for a missing value.
-    gaps = [name for name in table if table[name].isna().any() and not pd.api.types.is_numeric_dtype(table[name])]
+    gaps = [
+        position
+        for position, name in enumerate(table)
+        if table[name].isna().any() and pd.api.types.infer_dtype(table[name], skipna=True) == "string"
+    ]
     if gaps:
         texts = read(usecols=gaps, dtype=str, keep_default_na=False)
-        for name in gaps:
+        for name in texts:
             table[name] = table[name].mask(texts[name].str.strip() == "None", "None")
     return table
 

@@ -469,8 +469,11 @@ def test_none_is_a_word_among_words(folder):
     table = make_table()
     table["sex"] = table["sex"].replace("f", "None")
     table["race"] = (table["race"] == "a").astype(int).astype(object).mask(np.arange(len(table)) % 7 == 0, "None")
+    table.insert(0, "", "")  # a column without a name or values
+    table["told"] = pd.Series(table["sex"] == "m", dtype=object).mask(table["race"] == "None", "None")
     table.to_csv("words.csv", index=False)
     read = _tables.read_table("words.csv")
+    assert set(read["told"].dropna()) == {True, False}
     assert set(read["sex"]) == {"None", "m"}
     assert read["race"].dtype == np.float64  # among numbers it is a missing one
     assert read["race"].isna().sum() == (np.arange(len(table)) % 7 == 0).sum()
