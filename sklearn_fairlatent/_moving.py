@@ -381,9 +381,6 @@ def _restored(rows, X, kept, fair):
         return frame.with_columns(*columns).to_native() if columns else rows
     if frame is None and given is None and not issparse(X) and np.shape(X) == np.shape(rows):
         X, out = np.asarray(X), np.array(rows, copy=True)
-        if not own and out.ndim != 2:
-            unmoved = kept.all(1)
-            out[unmoved] = X[unmoved]
         if out.ndim == 2:
             others = np.delete(np.arange(out.shape[1]), fair._sensitive_positions)
             stays = np.broadcast_to(kept, (len(out), len(others))).copy()
@@ -391,6 +388,9 @@ def _restored(rows, X, kept, fair):
             if out.dtype.kind in "iu" and X.dtype.kind in "iuf":
                 out = out.astype(np.result_type(out, X))  # what stays may be what a column of fit could not be
             out[:, others] = np.where(stays, X[:, others], out[:, others])
+        elif not own:
+            unmoved = kept.all(1)
+            out[unmoved] = X[unmoved]
         return out
     return rows
 

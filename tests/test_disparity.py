@@ -257,6 +257,8 @@ def test_without_a_row_whose_group_is_known_there_is_an_error(metric):
     y, guess, _ = draw()
     with pytest.raises(ValueError, match="the group of every row is missing"):
         metric(y, guess, [None] * len(y))
+    with pytest.raises(ValueError, match="the group of every row is missing"):
+        metric(y, guess, pd.DataFrame({"sex": draw()[2]["sex"], "race": None}))
 
 
 def test_attributes_that_are_never_known_together_have_tables_of_their_own():

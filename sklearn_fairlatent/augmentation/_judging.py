@@ -31,9 +31,9 @@ def default_judge(X, seed):
         # Flipped, whole numbers and booleans may have become others, which a codec does not know. A judge learns from a
         # part of the rows, which need not have every category or a missing value.
         plain = all(map(is_number, frame.schema.values()))
-        encode = FunctionTransformer(_as_floats).set_output(transform="default")
-        encode = encode if plain else TabularCodec(handle_unknown="ignore")
-        return make_pipeline(encode, trees)
+        if not plain:
+            return make_pipeline(TabularCodec(handle_unknown="ignore"), trees)
+        return make_pipeline(FunctionTransformer(_as_floats).set_output(transform="default"), trees)
     if np.ndim(X) != 2:
         raise ValueError(
             f"judge='auto' and annotators=None read tables; X has the shape {np.shape(X)}. Pass estimators that "

@@ -85,7 +85,6 @@ def round_trip(fair, rows, notes):
             found["numbers_that_differ"] += int((far | (np.isnan(before) != np.isnan(after))).sum())
             found["largest_error_of_numbers"] = max(found["largest_error_of_numbers"], float(gaps.max(initial=0.0)))
         else:
-            before, after = before.astype(object), after.astype(object)
             found["words"] += len(before)
             found["words_that_differ"] += int((none_where_missing(before) != none_where_missing(after)).sum())
     return found

@@ -83,7 +83,8 @@ def group_table(y_true, y_pred, *, sensitive_features, pos_label=None, bins=None
     """
     index = getattr(y_true, "index", None)
     y_true, y_pred = binary_labels(y_true, y_pred, pos_label)
-    groups = with_intersection(read_groups(sensitive_features, len(y_true), index=index, bins=bins))
+    attributes = read_groups(sensitive_features, len(y_true), index=index, bins=bins)
+    groups = with_intersection(attributes)
     metrics = {
         "selection_rate": selection_rate,
         "true_positive_rate": true_positive_rate,
@@ -93,7 +94,7 @@ def group_table(y_true, y_pred, *, sensitive_features, pos_label=None, bins=None
     tables = {}
     for name in groups:
         known = groups[name].notna().to_numpy()
-        if tables and not known.any():
+        if name not in attributes and not known.any():
             continue  # attributes that are never known together have no intersection
         _check_known(name, known)
         group = groups[name].to_numpy()[known]

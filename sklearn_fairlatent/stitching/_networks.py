@@ -84,7 +84,8 @@ def trained_network(network, X, y, sample_weight, seed):
         return as_module(network.estimator)
     if is_network(network) and getattr(network, "initialized_", False):
         return as_module(network)
-    estimator, params = seeded(default_network(y) if network is None else network, seed), {}
+    estimator = seeded(default_network(y) if network is None else network, seed)
+    params = {}
     if sample_weight is not None:
         last = estimator.steps[-1] if isinstance(estimator, Pipeline) else ("", estimator)
         prefix = f"{last[0]}__" if last[0] else ""
