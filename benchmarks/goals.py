@@ -1,6 +1,6 @@
 """Adult, sex: the accuracy under a bound on the disparity, with the strength chosen by cross-validation.
 
-`fairness_frontier` cross-validates `STRENGTHS` on the training rows (70 %, two folds) and pools the disparities of
+`fairness_frontier` cross-validates `STRENGTHS` on the training rows (70 %, three folds) and pools the disparities of
 the folds. Chosen is the most accurate strength within the bound, else the fairest; it is fitted on all training rows.
 The test rows tell its accuracy, its disparity and the AUC of the strongest probe. Logistic regression behind. Beside
 the chosen ones stand the medians of every strength, for which nothing was chosen. Writes `results/goals.csv`; a killed
@@ -26,13 +26,11 @@ from sklearn_fairlatent import FairLatentTransformer, OutOfFoldScores
 from sklearn_fairlatent.model_selection import fairness_frontier
 
 RESULTS = Path(__file__).parent / "results"
-GOALS = {"equalized_odds": 0.02, "demographic_parity": 0.01}
+GOALS = {"demographic_parity": 0.01, "equalized_odds": 0.02}
 STRENGTHS = {"demographic_parity": (1.0, 1.5, 2.0), "equalized_odds": (0.7, 1.0, 1.5)}
-METHODS = {
-    "fair latent": GOALS,
-    "fair latent, boosted scores in front": GOALS,
-    "fair latent, 8 components": ("equalized_odds",),
-}
+METHODS = ("fair latent", "fair latent, boosted scores in front")
+# With two, fits on half of the rows had .01 less of accuracy than the fits on all of them that they stand for.
+N_FOLDS = 3
 KEY = ["method", "constraint", "seed"]
 
 
@@ -40,8 +38,6 @@ def pipeline(method, constraint, seed):
     fair = FairLatentTransformer(constraints=constraint, random_state=seed)
     if method == "fair latent, boosted scores in front":
         fair.set_params(encoder=OutOfFoldScores(random_state=seed))
-    if method == "fair latent, 8 components":
-        fair.set_params(n_components=8)
     return Pipeline([("fair", fair), ("classify", classifier())])
 
 
@@ -61,7 +57,7 @@ def of_split(problem, y, seed, method, constraint, strengths):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         frontier = fairness_frontier(
-            model, X, y[train], sensitive_features=A, strengths=strengths, cv=2, random_state=seed,
+            model, X, y[train], sensitive_features=A, strengths=strengths, cv=N_FOLDS, random_state=seed,
             disparity=f"{constraint}_difference",
         )  # fmt: skip
         fits = dict(frontier.estimators_)
@@ -121,15 +117,9 @@ def main():
     table = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=[*KEY, "code"])
     if not args.report:
         # Of other learning code, or of an older protocol: measured anew.
-        table = table[[row.get("code") == code_version(row["method"]) for row in table.to_dict("records")]]
+        table = table.loc[[row.get("code") == code_version(row["method"]) for row in table.to_dict("records")]]
     done = set(table[KEY].itertuples(index=False, name=None))
-    cases = [
-        (method, constraint, seed)
-        for constraint in GOALS
-        for seed in range(n_seeds)
-        for method in METHODS
-        if constraint in METHODS[method]
-    ]
+    cases = [(method, constraint, seed) for constraint in GOALS for seed in range(n_seeds) for method in METHODS]
     y = label_codes(problem)
     for method, constraint, seed in tqdm([] if args.report else [case for case in cases if case not in done]):
         found = pd.DataFrame(of_split(problem, y, seed, method, constraint, strengths[constraint]))
