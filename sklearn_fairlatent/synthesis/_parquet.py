@@ -1,10 +1,13 @@
-"""A sample as one Arrow table."""
+"""Samples as Arrow tables, and their Parquet file."""
 
 from collections import Counter
+from itertools import chain
+from pathlib import Path
 
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as parquet
 
 from .._encoding import as_frame
 
@@ -45,6 +48,33 @@ def as_arrow(X, y, A, label, own):
             f"write_parquet: {twice} would be two columns each. Rename the label or the attribute, and fit anew."
         )
     return pa.table({**columns, **dict(more)})
+
+
+def write_tables(path, tables):
+    """Write tables into one file, which takes the place of an earlier one when all of them are written.
+
+    Parameters
+    ----------
+    path : path-like
+    tables : iterable of pyarrow.Table
+        One or more with the same columns; types are those of the first.
+
+    Returns
+    -------
+    columns : list of str
+    """
+    file, tables = Path(path), iter(tables)
+    draft = file.with_name(f"{file.name}.part")
+    try:
+        first = next(tables)
+        with parquet.ParquetWriter(draft, first.schema) as writer:
+            for table in chain([first], tables):
+                writer.write_table(table.cast(first.schema))
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    draft.replace(file)
+    return first.schema.names
 
 
 def _column(series):

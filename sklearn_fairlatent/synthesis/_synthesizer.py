@@ -437,7 +437,7 @@ class FairSynthesizer(BaseEstimator):
         Parameters
         ----------
         path : path-like
-            The file; one of this name is replaced.
+            The file; one of this name is replaced when all rows are written, and kept if that fails.
         n_samples, batch_size, random_state, **params
             As in :meth:`sample_batches`.
 
@@ -454,23 +454,13 @@ class FairSynthesizer(BaseEstimator):
             If two columns would have one name.
         """
         try:
-            import pyarrow.parquet as parquet
+            from ._parquet import as_arrow, write_tables
         except ImportError:
             raise ImportError("write_parquet needs pyarrow: pip install pyarrow.") from None
-        from ._parquet import as_arrow
 
-        writer, names = None, []
-        try:
-            for X, y, A in self.sample_batches(n_samples, batch_size=batch_size, random_state=random_state, **params):
-                part = as_arrow(X, y, A, self._label_format.name, attribute_names(self._own, self._order))
-                if writer is None:
-                    names = part.schema.names
-                    writer = parquet.ParquetWriter(path, part.schema)
-                writer.write_table(part.cast(writer.schema))
-        finally:
-            if writer is not None:
-                writer.close()
-        return names
+        parts = self.sample_batches(n_samples, batch_size=batch_size, random_state=random_state, **params)
+        own = attribute_names(self._own, self._order)
+        return write_tables(path, (as_arrow(*part, self._label_format.name, own) for part in parts))
 
     # ---------------------------------------------------------------- what it costs
 

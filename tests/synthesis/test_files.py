@@ -212,3 +212,19 @@ def test_a_column_that_has_no_value_in_the_first_part(tmp_path):
         made.write_parquet(tmp_path / "rows.parquet", 300, batch_size=3, random_state=seed)
         read = pd.read_parquet(tmp_path / "rows.parquet")
         assert set(read["o"].dropna()) == {"q"}
+
+
+def test_a_parquet_file_stays_when_a_later_one_fails(of_table, tmp_path, monkeypatch):
+    file = tmp_path / "rows.parquet"
+    of_table.write_parquet(file, 20)
+    before, parts = file.read_bytes(), of_table.sample_batches
+
+    def failing(*args, **params):
+        yield next(iter(parts(*args, **params)))
+        raise MemoryError
+
+    monkeypatch.setattr(of_table, "sample_batches", failing)
+    with pytest.raises(MemoryError):
+        of_table.write_parquet(file, 20)
+    assert file.read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
