@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from ._attributes import Variable
+from ._attributes import Variable, as_values
 
 # Quantiles at which two groups' distributions are matched.
 RANKS = np.linspace(0, 1, 33)
@@ -105,13 +106,21 @@ def wanted_codes(variable, value, own):
             f"value=None: {variable.name!r} {what}, so there is no single other one. Pass value= the wanted "
             "value, or an array with one value per row."
         )
-    values = np.asarray(value, dtype=object if isinstance(value, str) else None)
+    values = np.asarray(value, dtype=object) if isinstance(value, str) else as_values(value)
     if values.ndim == 0:
         values = np.full(len(own), value, dtype=values.dtype)
     if values.shape != own.shape:
         raise ValueError(
             f"value has shape {values.shape}, X has {len(own)} rows. Pass one value, or an array with one per row."
         )
+    if variable.kind == "continuous":
+        numbers = np.asarray(pd.to_numeric(pd.Series(values).astype(object), errors="coerce"), dtype=np.float64)
+        strange = values[~np.isfinite(numbers) & ~pd.isna(values)].tolist()
+        if strange:
+            raise ValueError(
+                f"value={strange[0]!r}: {variable.name!r} is a quantity; expected finite numbers. Pass one, or an "
+                "array with one per row."
+            )
     codes = variable.encode(values, argument="value")
     if np.isnan(codes).any():
         raise ValueError(f"value holds missing values for {variable.name!r}. Pass a known value for every row.")

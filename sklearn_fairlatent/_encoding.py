@@ -84,8 +84,16 @@ def column_values(X, name):
     return frame.get_column(name).to_numpy() if frame is not None else np.asarray(X)[:, name]
 
 
+def forwards(X):
+    """``X``, copied if it is a view that runs backwards, as of reversed rows, which torch does not take."""
+    if isinstance(X, np.ndarray) and min(X.strides, default=0) < 0:
+        return MappedColumns(X) if is_memory_mapped(X) else np.ascontiguousarray(X)
+    return X
+
+
 def _checked(E):
-    return check_array(E, dtype=[np.float64, np.float32], input_name="the output of encoder", ensure_min_features=1)
+    E = check_array(E, dtype=[np.float64, np.float32], input_name="the output of encoder", ensure_min_features=1)
+    return forwards(E)
 
 
 class Encoding:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +18,8 @@ class Explanation:
         A row per block (the label, every sensitive attribute, "residual") with the columns
 
         - ``mean_change``: mean of the change of the prediction: of the probability of the class ``favoured``, of the
-          decision function where there are no probabilities, or of a regressor's value;
+          decision function where there are no probabilities, of the decision itself where there is neither, or of a
+          regressor's value;
         - ``mean_absolute_change``: mean of its absolute value;
         - ``changed``: share of rows whose decision changes, in [0, 1]; NaN for a regressor.
     groups : DataFrame
@@ -116,12 +118,16 @@ def _prediction(estimator):
             return told, told
 
         return values, None
+    if not hasattr(estimator, "classes_"):
+        check_is_fitted(estimator)
     favoured = estimator.classes_[-1]
 
     def scores(rows):
         decision = np.asarray(estimator.predict(rows))
         if hasattr(estimator, "predict_proba"):
             return np.asarray(estimator.predict_proba(rows))[:, -1], decision
+        if not hasattr(estimator, "decision_function"):
+            return (decision == favoured).astype(np.float64), decision
         told = np.asarray(estimator.decision_function(rows))
         return (told if told.ndim == 1 else told[:, -1]), decision
 

@@ -65,20 +65,38 @@ def join_columns(rows, names, values, order):
     return frame.with_columns(*series).select(order).to_native()
 
 
-def with_categories(rows, template, names):
-    """Rows of a frame whose columns ``names`` are categories where those of the frame ``template`` are."""
-    like = as_frame(template)
-    names = [name for name in names if like.get_column(name).dtype in (nw.Categorical, nw.Enum)]
+def with_dtypes(rows, template, columns):
+    """Rows of a frame whose ``columns`` (values by name) have the dtypes of ``template`` that can hold them."""
     if isinstance(rows, pd.DataFrame):
-        return rows.astype({name: template[name].dtype for name in names})
-    frame = as_frame(rows)
-    columns = []
-    for name in names:
-        column = frame.get_column(name)
+        rows = rows.copy()
+        for name, values in columns.items():
+            rows[name] = _as_dtype(rows[name], values, template[name].dtype)
+        return rows
+    frame, like = as_frame(rows), as_frame(template)
+    found = []
+    for name in columns:
         # What is missing came as NaN, which no category is.
+        column = frame.get_column(name)
         column = column.fill_nan(None) if column.dtype.is_float() else column
-        columns.append(column.cast(like.get_column(name).dtype))
-    return frame.with_columns(*columns).to_native()
+        dtype = like.get_column(name).dtype
+        # Of numbers only those that are whole already.
+        if not (column.dtype.is_float() and dtype.is_integer()) or bool((column % 1 == 0).all()):
+            column = column.cast(dtype)
+        found.append(column)
+    return frame.with_columns(*found).to_native()
+
+
+def _as_dtype(column, values, dtype):
+    """The values as a pandas Series of a dtype, or the Series ``column`` if that cannot hold them."""
+    given = pd.Series(list(values), dtype=object, index=column.index)
+    try:
+        converted = given.astype(dtype)
+    except (TypeError, ValueError):
+        return column
+    # Truth values make True of what is missing, and whole numbers cut fractions.
+    known = given.notna()
+    same = converted.notna().equals(known) and (converted[known].astype(object) == given[known]).all()
+    return converted if same else column
 
 
 def series_like(given, values):

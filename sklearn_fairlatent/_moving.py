@@ -8,7 +8,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._counterfactual import requested_moves, wanted_codes
-from ._encoding import as_frame
+from ._encoding import as_frame, frame_like
 from ._explanation import explain
 from ._groups import read_columns
 from ._parameters import check_value, is_integer, is_real
@@ -210,6 +210,13 @@ class MovingMixin:
     def _move(self, given, attr, value):
         """A question about the rows ``given``."""
         target_name = None if self._target is None else self._target.name
+        asked = [attr] if isinstance(attr, str) else attr
+        without = [variable.name for variable in self._variables if variable.name not in self._block_maps]
+        if without and isinstance(asked, (list, tuple)) and set(without) & set(map(str, asked)):
+            raise ValueError(
+                f"attr={attr!r}: {without} have no block, since the {len(self._neutral)} column(s) that were fitted "
+                "have no room for it. Fit on more columns, or on fewer attributes."
+            )
         return _Move(self, given, requested_moves(attr, value, list(self._block_maps), target_name))
 
     def _answer(self, move, E, output):
@@ -336,7 +343,7 @@ class _Move:
     def _valid(self, E, fair):
         """Rows as decoding and encoding give them; columns that may not move keep their exact value."""
         codec = self.codec
-        valid = np.asarray(codec.transform(codec._decode(E)), dtype=E.dtype)
+        valid = np.array(codec.transform(codec._decode(E)), dtype=E.dtype)
         valid[:, fair._fixed] = self.given.E[self.moved][:, fair._fixed]
         return valid
 
@@ -368,9 +375,13 @@ def _restored(rows, X, kept, fair):
     if fair.encoder is None and fair.decoder is not None:
         return rows
     frame, given = as_frame(rows), as_frame(X)
-    own = set(fair._own_labels())
+    if frame is not None and given is None and np.shape(X) == frame.shape:
+        # An array after a fit on frames: its columns are those of the fit, by position.
+        columns = dict(zip(frame.columns, (list(column) for column in np.asarray(X).T), strict=True))
+        given = as_frame(frame_like(rows, columns, rows))
     if frame is not None and given is not None:
-        names = [name for name in frame.columns if name not in own]
+        own = fair._sensitive_positions if len(frame.columns) == fair.n_features_in_ else []
+        names = [name for k, name in enumerate(frame.columns) if k not in own]
         if not set(names) <= set(given.columns):
             return rows
         columns = []
@@ -388,7 +399,7 @@ def _restored(rows, X, kept, fair):
             if out.dtype.kind in "iu" and X.dtype.kind in "iuf":
                 out = out.astype(np.result_type(out, X))  # what stays may be what a column of fit could not be
             out[:, others] = np.where(stays, X[:, others], out[:, others])
-        elif not own:
+        elif not fair._sensitive_positions:
             unmoved = kept.all(1)
             out[unmoved] = X[unmoved]
         return out

@@ -3,6 +3,7 @@
 import numbers
 
 import numpy as np
+import pandas as pd
 import torch
 
 from ._attributes import CONSTRAINTS
@@ -77,6 +78,11 @@ def check_parameters(estimator):
         f"None or an integer in [2, {MOST_CODES}]",
     )
     check("constraints", lambda v: isinstance(v, str) and v in CONSTRAINTS, f"one of {sorted(CONSTRAINTS)}")
+    check(
+        "pos_label",
+        lambda v: v is None or (pd.api.types.is_scalar(v) and not pd.isna(v)),
+        "one of the classes, or None",
+    )
     check("fairness_strength", lambda v: is_real(v) and 0 <= v < float("inf"), "a finite number >= 0")
     check(
         "task",

@@ -147,7 +147,7 @@ class Panel:
     def scores(self, X, name):
         """Scores of the variable ``name`` in the rows ``X`` (an array), of shape (n_readers, n, n_scores)."""
         with torch.inference_mode():
-            x = torch.as_tensor(np.asarray(X), dtype=torch.float32)
+            x = torch.tensor(np.asarray(X), dtype=torch.float32)
             return self.readers(x)[..., self.readers.columns[name]].numpy()
 
     def read(self, X, name):

@@ -13,11 +13,12 @@ from ._encoding import (
     as_frame,
     column_names,
     column_values,
+    forwards,
     frame_like,
     is_memory_mapped,
     take_columns,
 )
-from ._joining import join_columns, with_categories
+from ._joining import join_columns, with_dtypes
 from ._latent import row_chunks
 
 FLOATS = [np.float64, np.float32]
@@ -87,7 +88,7 @@ class RowsMixin:
                 assert_all_finite(mapped[part], input_name="X")
             return mapped
         try:
-            return check(*args, dtype=FLOATS, **kwargs)
+            return forwards(check(*args, dtype=FLOATS, **kwargs))
         except ValueError as error:
             if "could not convert" not in str(error):
                 raise
@@ -158,11 +159,16 @@ class RowsMixin:
         values = [(own or {}).get(name, np.full(len(E), np.nan)) for name in self._own_names()]
         if template is None:
             # What a decoder gives may be a frame whatever X is.
-            return join_columns(rows, names, values, labels) if as_frame(rows) is None else rows
+            if as_frame(rows) is not None:
+                return rows
+            rows = join_columns(rows, names, values, labels)
+            if as_frame(like) is None:
+                return rows
+            return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
         if as_frame(rows) is None:
             others = [label for k, label in enumerate(labels) if k not in positions]
             rows = frame_like(template, dict(zip(others, rows.T, strict=True)))
-        given = with_categories(join_columns(rows, names, values, labels), template, names)
+        given = with_dtypes(join_columns(rows, names, values, labels), template, dict(zip(names, values, strict=True)))
         index = _index_of(like)
         return given.set_axis(index) if index is not None and hasattr(given, "index") else given
 

@@ -21,7 +21,7 @@ from ._coding import CodingMixin
 from ._counterfactual import BlockMap
 from ._counterfactual_map import fit_counterfactual_map, fit_transport_map
 from ._devices import PortableEstimator
-from ._encoding import Encoding, as_frame, column_names
+from ._encoding import Encoding, as_frame, column_names, forwards
 from ._exceptions import LabelLostWarning, PenaltyIneffectiveWarning
 from ._fit_state import fresh_state
 from ._flow import CarrierFlow, LatentFlow, LinearMap, describe_columns, is_exact
@@ -565,6 +565,12 @@ class FairLatentTransformer(
                 f"warm_start=True: the last fit had {before['latent_layout_']}, this one has {self.latent_layout_}. "
                 "Fit on the same columns, label and attributes, or set warm_start=False."
             )
+        names = [list(state.get("feature_names_in_", [])) for state in (before, vars(self))]
+        if all(names) and names[0] != names[1]:
+            raise ValueError(
+                f"warm_start=True: the last fit had the columns {names[0]}, this one has {names[1]}. Bring them into "
+                "the same order, or set warm_start=False."
+            )
         for name, built in before["_architecture"].items():
             now = self._architecture[name]
             if now != built:
@@ -685,7 +691,7 @@ class FairLatentTransformer(
         return out
 
     def _check_latent(self, Z, width, name):
-        Z = check_array(Z, dtype=FLOATS, input_name=name)
+        Z = forwards(check_array(Z, dtype=FLOATS, input_name=name))
         if Z.shape[1] != width:
             raise ValueError(f"{name} has {Z.shape[1]} columns, expected {width}: {self.latent_layout_}.")
         return Z

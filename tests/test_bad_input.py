@@ -127,6 +127,14 @@ BAD_FITS = {
         A,
         r"pos_label: 7 is not a known value of 'target'. Groups seen in fit: \[0, 1\]",
     ),
+    "favoured class missing": (
+        {"constraints": "equal_opportunity", "pos_label": np.nan},
+        X,
+        Y,
+        A,
+        "pos_label=nan: exp",
+    ),
+    "several favoured classes": ({"pos_label": [1]}, X, Y, A, r"pos_label=\[1\]: expected one of the classes, or None"),
     # the attributes
     "attribute too short": ({}, X, Y, A[:-1], "'group' has 119 rows, X has 120.*pass a DataFrame"),
     "dict not sliced": ({}, X[:60], Y[:60], {"sex": S}, "'sex' has 120 rows, X has 60.*pass a DataFrame"),
@@ -448,7 +456,9 @@ BAD_QUESTIONS = {
     "no names": ([], None, A, "expected a name or a list of names"),
     "name twice": (["group", "group"], None, A, "names a variable twice. Name each once"),
     "unknown value": ("group", 2, A, r"value: 2 is not a known value of 'group'. Groups seen in fit: \[0, 1\]"),
-    "word for a number": ("level", "high", A, "'level'.*not numbers"),
+    "word for a number": ("level", "high", A, "value='high': 'level' is a quantity; expected finite numbers"),
+    "no end": ("level", np.inf, A, "value=inf: 'level' is a quantity; expected finite numbers"),
+    "a missing word": ("category", ["a", np.nan] * 60, A, "value holds missing values for 'category'"),
     "missing value": ("level", np.nan, A, "value holds missing values for 'level'. Pass a known value"),
     "no value of three groups": (
         "category",
@@ -478,6 +488,14 @@ def test_a_bad_question_says_what_to_ask(unharmed, case):
     attr, value, told, text = BAD_QUESTIONS[case]
     with pytest.raises((ValueError, TypeError), match=text):
         unharmed.counterfactual(X, attr, value, sensitive_features=told)
+
+
+def test_an_attribute_without_a_block_does_not_move():
+    fair = FairLatentTransformer(**PARAMS).fit(X[:, :2], Y, sensitive_features=A)
+    for attr, value in (("level", 0.5), (["group", "level"], {"level": 0.5})):
+        with pytest.raises(ValueError, match=r"\['category', 'level'\] have no block, since the 2 column"):
+            fair.counterfactual(X[:, :2], attr, value)
+    assert fair.counterfactual(X[:, :2], "group").shape == (120, 2)
 
 
 def test_groups_told_in_another_order():

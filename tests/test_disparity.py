@@ -277,3 +277,13 @@ def test_scores_of_rows_without_a_label_are_refused(missing):
     y[3] = missing
     with pytest.raises(ValueError, match="y_true contains missing values"):
         score_distribution_gap(y, guess, sensitive_features=A)
+
+
+def test_groups_may_be_tuples():
+    words = np.repeat(["f", "m"], 20)
+    pairs = pd.Series([(word, 1) for word in words], name="group")
+    y_true, y_pred = np.tile([0, 1, 1, 0], 10), np.tile([0, 1], 20)
+    plain = group_table(y_true, y_pred, sensitive_features=pd.Series(words, name="group"))
+    found = group_table(y_true, y_pred, sensitive_features=pairs)
+    assert found.index.get_level_values(1).tolist() == [("f", 1), ("m", 1)]
+    np.testing.assert_array_equal(found.to_numpy(), plain.to_numpy())

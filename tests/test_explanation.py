@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
@@ -341,8 +342,18 @@ def test_without_any_block_the_residual_is_left(data, mode):
     assert len(explanation.groups) == 0
 
 
+def test_decisions_alone_are_enough(fair, data):
+    X, y, A = data
+    votes = VotingClassifier([("one", LogisticRegression())]).fit(X, y)
+    found = fair.explain(X, votes, sensitive_features=A).blocks
+    assert (found["mean_absolute_change"] == found["changed"]).all()
+    assert found["changed"].max() > 0
+
+
 def test_what_is_no_model_is_refused(fair, data):
     X, _, A = data
+    with pytest.raises(NotFittedError, match="LogisticRegression"):
+        fair.explain(X, LogisticRegression(), sensitive_features=A)
     with pytest.raises(TypeError, match="estimator is a StandardScaler; expected a fitted model with predict"):
         fair.explain(X, StandardScaler().fit(X), sensitive_features=A)
     with pytest.raises(NotFittedError):

@@ -10,12 +10,15 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 
 from sklearn_fairlatent import FairLatentTransformer, TabularCodec
+from sklearn_fairlatent import _counterfactual_map as counterfactual_map
+from sklearn_fairlatent import _readers as readers
 from sklearn_fairlatent.augmentation import LatentFlipSampler
 from sklearn_fairlatent.datasets import make_biased_latents
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.PenaltyIneffectiveWarning"),
     pytest.mark.filterwarnings("ignore::sklearn_fairlatent.LabelLostWarning"),
+    pytest.mark.filterwarnings("ignore:sensitive_features. .* have no value:UserWarning"),
 ]
 
 DATA = make_biased_latents(300, 6, random_state=0)
@@ -128,6 +131,92 @@ def test_categories_stay_categories(library):
     back = fair.inverse_transform(fair.transform(frame))["sex"]
     assert back.dtype == frame["sex"].dtype
     assert (back.isna() if library == "pandas" else back.is_null()).all()
+
+
+@pytest.mark.parametrize("dtype", ["string", "boolean", "Int64", "int64[pyarrow]", "datetime64[us]", "object", "bool"])
+def test_a_column_that_does_not_move_keeps_its_type_and_what_is_missing(dtype):
+    words = {"string": "fm", "object": "fm", "datetime64[us]": ["2020-01-01", "2021-06-01"]}.get(dtype, [False, True])
+    column = pd.Series(np.array(list(words))[S]).astype(dtype)
+    if dtype != "bool":
+        column = column.mask(np.arange(len(S)) % 9 == 0)
+    if dtype == "object":
+        column = column.where(column.notna(), None)
+    frame = pd.DataFrame(X, columns=list("abcdef")).assign(sex=column)
+    fair = _fair(sensitive_columns=["sex"]).fit(frame, Y)
+    pd.testing.assert_series_equal(fair.counterfactual(frame, "target")["sex"], column.rename("sex"))
+    moved = fair.counterfactual(frame, "sex")["sex"]
+    assert moved.dtype == column.dtype
+    known = column.notna()
+    assert (moved[known] != column[known]).all()
+    back = fair.inverse_transform(fair.transform(frame))["sex"]
+    assert back.isna().all()
+    assert back.dtype == column.dtype or dtype == "bool"  # which has no word for what is missing
+
+
+@pytest.mark.parametrize("values", [["f", "m"], [0, 1]])
+def test_of_polars_too(values):
+    given = [None if k % 9 == 0 else values[s] for k, s in enumerate(S)]
+    frame = pl.from_numpy(X, schema=list("abcdef")).with_columns(pl.Series("sex", given))
+    fair = _fair(sensitive_columns=["sex"]).fit(frame, Y)
+    assert fair.counterfactual(frame, "target")["sex"].equals(frame["sex"])
+    back = fair.inverse_transform(fair.transform(frame))
+    assert back["sex"].is_null().all()
+    assert len(pl.concat([frame, back])) == 2 * len(frame)
+
+
+@pytest.mark.filterwarnings("ignore:X (does not have|has) .*feature names:UserWarning")
+def test_what_stays_is_put_back_whatever_the_kind_of_rows_at_fit():
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    fair = _fair(encoder=TabularCodec(), immutable_features=["c"]).fit(frame, Y, sensitive_features=S)
+    beyond = frame + 100.0  # the codec would clip it
+    moved = fair.counterfactual(beyond.to_numpy(), "sensitive_feature_0", sensitive_features=S)
+    assert_array_equal(moved["c"], beyond["c"])
+    assert not np.isin(moved["a"], beyond["a"]).any()
+    assert_array_equal(fair.counterfactual(beyond.to_numpy(), "sensitive_feature_0", S, sensitive_features=S), beyond)
+    inside = _fair(encoder=TabularCodec(), immutable_features=[3], sensitive_columns=[0]).fit(INSIDE, Y)
+    table = pd.DataFrame(INSIDE).add_prefix("c")
+    table["c3"] += 100.0
+    moved = inside.counterfactual(table, "x0")
+    assert_array_equal(moved["c3"], table["c3"])
+    assert_array_equal(moved["c0"], 1 - S)
+
+
+@pytest.mark.parametrize("kind", ["latent", "transport"])
+def test_rows_and_columns_that_run_backwards(kind):
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    fair = _fair(counterfactual_map=kind).fit(frame.iloc[:, ::-1], Y, sensitive_features=S)
+    rows = frame.iloc[:, ::-1]
+    assert_allclose(fair.transform(rows[::-1])[::-1], fair.transform(rows.copy()), atol=1e-12)
+    there = fair.counterfactual(rows.copy(), "sensitive_feature_0", sensitive_features=S)
+    back = fair.counterfactual(rows[::-1], "sensitive_feature_0", sensitive_features=S[::-1])
+    assert_allclose(back[::-1], there, atol=1e-10)
+    assert_allclose(fair.from_latent(fair.to_latent(rows)[::-1])[::-1], rows, atol=1e-8)
+
+
+def test_memory_maps_and_encoders_that_run_backwards(tmp_path):
+    mapped = np.lib.format.open_memmap(tmp_path / "rows.npy", mode="w+", dtype=np.float32, shape=X.shape)
+    mapped[:] = X
+    there = _fair().fit(np.array(mapped[::-1]), Y[::-1], sensitive_features=S[::-1])
+    assert_array_equal(_fair().fit(mapped[::-1], Y[::-1], sensitive_features=S[::-1]).transform(mapped[::-1]),
+                       there.transform(np.array(mapped[::-1])))  # fmt: skip
+    behind, plain = _fair(encoder=_reversed), _fair()
+    found = behind.fit(X, Y, sensitive_features=S).transform(X)
+    assert_array_equal(found, plain.fit(X[:, ::-1].copy(), Y, sensitive_features=S).transform(X[:, ::-1]))
+
+
+def _reversed(rows):
+    return rows[:, ::-1]
+
+
+def test_a_codec_that_gives_frames(monkeypatch):
+    monkeypatch.setattr(counterfactual_map, "N_STEPS", 5)
+    monkeypatch.setattr(readers, "READER_STEPS", 5)
+    frame = pd.DataFrame(X, columns=list("abcdef"))
+    codec = TabularCodec().set_output(transform="pandas")
+    fair = _fair(encoder=codec, counterfactual_map="trained").fit(frame, Y, sensitive_features=S)
+    moved = fair.counterfactual(frame, "sensitive_feature_0", sensitive_features=S)
+    assert (moved.dtypes == frame.dtypes).all()
+    assert not (moved == frame).all(axis=1).any()
 
 
 def test_a_generator_gives_what_it_gives_for_a_frame_of_latents():

@@ -10,7 +10,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_fairlatent import FairLatentTransformer, LabelLostWarning, TabularCodec
-from sklearn_fairlatent.datasets import load_adult
+from sklearn_fairlatent.datasets import load_adult, make_biased_latents
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,16 @@ def test_a_warm_fit_on_other_columns_is_refused(curve):
         fair.fit(X[:, :-1], y, sensitive_features=sex)
     assert_array_equal(fair.transform(X), cold.transform(X))
     assert fair.set_params(warm_start=False).fit(X[:, :-1], y, sensitive_features=sex).n_features_in_ == X.shape[1] - 1
+
+
+def test_a_warm_fit_on_columns_in_another_order_is_refused():
+    data = make_biased_latents(80, 6, random_state=0)
+    frame = pd.DataFrame(data.data, columns=list("abcdef"))
+    fair = FairLatentTransformer(warm_start=True, max_epochs=1, random_state=0)
+    fair.fit(frame, data.target, sensitive_features=data.sensitive_features)
+    with pytest.raises(ValueError, match=r"columns \['a', .*'f'\], this one has \['f', .*same order"):
+        fair.fit(frame[list("fedcba")], data.target, sensitive_features=data.sensitive_features)
+    fair.fit(frame, data.target, sensitive_features=data.sensitive_features)
 
 
 @pytest.mark.parametrize("params", [{"hidden_size": 8}, {"n_layers": 1}])

@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits
 
 from .._encoding import Encoding, column_names
@@ -322,6 +322,14 @@ class LatentFlipSampler(OneToOneFeatureMixin, BaseEstimator):
             return linear.fit(sources.rows, sources.label, sources.codes), {}
         if isinstance(self.transformer, FrozenEstimator):
             fair = self.transformer.estimator
+            check_is_fitted(fair)
+            known = list(fair.latent_layout_.sensitive)
+            strangers = [variable.name for variable in given.variables if variable.name not in known]
+            if strangers:
+                raise ValueError(
+                    f"sensitive_features: the frozen transformer knows {known}, not {strangers}. Pass a Series or a "
+                    "DataFrame with these names."
+                )
         else:
             fair = clone(self.transformer)
             if fair.random_state is None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from .._attributes import label_variable, resolve_pos_label
 from .._parameters import check_value, is_integer
@@ -61,9 +62,11 @@ def strata_of(y, n_samples, constraint, pos_label):
 def counts_of(name, groups, codes, n_codes, label, inside):
     """How often every group has every code among the rows ``inside``, by group."""
     within = "" if label is None else f" with label {label!r}"
-    counts = {}
-    for group in sorted({value for value in groups.tolist() if value is not None}, key=str):
-        counts[group] = np.bincount(codes[inside & (groups == group)], minlength=n_codes)
+    own, names = pd.factorize(groups)  # a group may be a tuple, which compares by its parts
+    counts = {
+        group: np.bincount(codes[inside & (own == position)], minlength=n_codes)
+        for position, group in sorted(enumerate(names.tolist()), key=lambda item: str(item[1]))
+    }
     small = [group for group, found in counts.items() if found.sum() < LEAST_ROWS]
     if small:
         raise ValueError(

@@ -39,11 +39,12 @@ DISPARITIES: dict[str, tuple[Callable, Callable, tuple[int, ...]]] = {
 
 def lacking_labels(y_true, group, needed):
     """Groups without a row of a label in ``needed``, as (group, label)."""
+    codes, names = pd.factorize(group)  # a group may be a tuple, which compares by its parts
     return [
         (name, label)
-        for name in pd.unique(group)
+        for code, name in enumerate(names)
         for label in needed
-        if not (y_true[group == name] == label).any()
+        if not (y_true[codes == code] == label).any()
     ]  # fmt: skip
 
 

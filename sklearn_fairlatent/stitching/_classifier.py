@@ -25,14 +25,16 @@ from ._checks import check_parameters
 from ._constraints import CONSTRAINTS
 from ._cutting import CutNetwork, with_stitch
 from ._layers import new_stitch, places, stitch_best
-from ._networks import Trained, trained_network
+from ._networks import Trained, check_values, trained_network
 from ._stitches import FreshLayer
 from ._training import Goal, Schedule, StitchedHead
 
 # The name of the label where attributes have theirs.
 LABEL = "target"
-# Rows on which a network with the stitch among its layers is compared with its parts.
+# Rows that show what a network gives, and whether one with the stitch among its layers gives what its parts do.
 PROBED = 64
+# Precisions that no stitch is trained in.
+HALF = (torch.float16, torch.bfloat16)
 
 
 class FairStitchClassifier(RowsMixin, ClassifierMixin, PortableEstimator):
@@ -85,7 +87,8 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, PortableEstimator):
         its own.
     network_output : {"auto", "logits", "probabilities"}, default="auto"
         What the network gives. "auto": of a skorch net, what its criterion tells; of a module, probabilities if its
-        last step is a softmax or sigmoid. Of two classes it may give one number, for the second.
+        last step is a softmax or sigmoid. Of two classes it may give one number, for the second. What the first rows
+        contradict is refused.
     hidden_size : int, default=32
         Units of the residual stitch.
     max_epochs : int or "auto", default="auto"
@@ -294,9 +297,10 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, PortableEstimator):
                 self._pos_code(label),
                 self.fairness_strength,
             )
+            check_values(self._outputs(network, X[:PROBED]), goal.output, trained.output is not None)
             train, held_out = self._parts(label.encode(y), attributes, weights, network, rng)
             best, self.split_scores_ = stitch_best(
-                places(network, self.split, self.stitch, self._leaves()),
+                *places(network, self.split, self.stitch, self._leaves()),
                 partial(new_stitch, self.stitch, self.hidden_size),
                 network,
                 X,
@@ -322,8 +326,11 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, PortableEstimator):
             trained = Trained(nn.Sequential(OrderedDict(extractor=extractor, head=head)))
         else:
             trained = trained_network(self.network, X, y, sample_weight, seed)
+        module = copy.deepcopy(trained.module).to(self.device).eval().requires_grad_(False)
+        if any(parameter.dtype in HALF for parameter in module.parameters()):
+            module = module.float()
         return Trained(
-            copy.deepcopy(trained.module).to(self.device).eval().requires_grad_(False),
+            module,
             trained.classes if self.classes is None else np.asarray(self.classes),
             trained.output if self.network_output == "auto" else self.network_output,
         )
@@ -344,6 +351,15 @@ class FairStitchClassifier(RowsMixin, ClassifierMixin, PortableEstimator):
     def _leaves(self):
         """Parts of the network that were given as modules."""
         return ("extractor", "head") if self.head is not None else ()
+
+    def _outputs(self, network, X):
+        """What the network gives; parts that were given as modules one after the other."""
+        for name, part in network.named_children() if self.head is not None else [("network", network)]:
+            try:
+                X = through_module(part, X, like=network)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error} Wrap it in a module that gives one.") from None
+        return X
 
     def _find_output(self, network):
         """What a module gives, by its last step."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from .._devices import seed_generators
 from .._encoding import through_module
-from ._cutting import CutNetwork
+from ._cutting import INPUT, CutNetwork
 from ._stitches import FreshLayer, Stitch
 from ._training import StitchedHead, TrainedStitch, disparities, train_stitch
 
@@ -19,6 +19,8 @@ from ._training import StitchedHead, TrainedStitch, disparities, train_stitch
 MOST_FEATURES = 1024
 # No more layers than these are tried, the last ones.
 MOST_LAYERS = 8
+# Rows that show what comes out at a place: more than one, so that another first axis than that of the rows shows.
+PROBED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Stitched:
 
 
 def places(network, split, kind, leaves):
-    """The places in question, in order.
+    """The places in question, in order, and one for where none of them can be stitched, or None.
 
     Parameters
     ----------
@@ -52,19 +54,23 @@ def places(network, split, kind, leaves):
         Parts that were given as modules, which are not looked into.
     """
     if isinstance(kind, str) and kind == "last_layer":
-        return [Place(*CutNetwork(network, leaves[:1]).around_last())]
+        return [Place(*CutNetwork(network, leaves[:1]).around_last())], None
     cut = CutNetwork(network, leaves)
     names = [split] if split != "auto" else list(leaves[:1]) or cut.names()[-MOST_LAYERS:]
-    return [Place(name, *cut.after(name)) for name in names]
+    spare = Place(INPUT, *cut.after(INPUT)) if split == "auto" and not leaves and names != [INPUT] else None
+    return [Place(name, *cut.after(name)) for name in names], spare
 
 
-def stitch_best(found, new_stitch, network, X, train, held_out, goal, schedule, seed):
+def stitch_best(found, spare, new_stitch, network, X, train, held_out, goal, schedule, seed):
     """Train a stitch at every place and keep the one with the least objective on held-out rows.
 
     Parameters
     ----------
     found : list of Place
-        Of several, those are left out that give many values, no numbers, or what the stitch does not take.
+        Of several, those are left out that give many values, no numbers, no row per row, or what the stitch does not
+        take.
+    spare : Place or None
+        Where all of them are left out.
     new_stitch : callable
         ``new_stitch(place, features)``: an untrained stitch.
     network : torch.nn.Module
@@ -83,15 +89,18 @@ def stitch_best(found, new_stitch, network, X, train, held_out, goal, schedule, 
         A row per place.
     """
     best, table, reasons = None, {}, {}
-    for place in found:
+    for place in [*found, spare]:
+        if place is None or (place is spare and best is not None):
+            break
         try:
-            probe = _features(place, X[:1], network)
-            if len(found) > 1 and probe.numel() > MOST_FEATURES:
+            probe = _features(place, X[:PROBED], network)
+            n_values = probe[0].numel()
+            if len(found) > 1 and n_values > MOST_FEATURES:
                 raise ValueError(f"split={place.name!r}: more than {MOST_FEATURES:,} values a row.")
             seed_generators(seed, probe.device)  # inside `reproducible`
-            new_stitch(place, probe)  # says what is wrong before all rows are encoded
+            new_stitch(place, probe[:1])  # says what is wrong before all rows are encoded
         except ValueError as error:
-            if len(found) == 1:
+            if len(found) == 1 and spare is None:
                 raise
             reasons[place.name] = error
             continue
@@ -100,7 +109,7 @@ def stitch_best(found, new_stitch, network, X, train, held_out, goal, schedule, 
         seed_generators(seed, features.device)
         stitch = new_stitch(place, learnt.features).to(features.device)
         trained = train_stitch(stitch, place.head, learnt, judged, goal, schedule, seed)
-        told = {"n_features": probe.numel(), "objective": trained.objective} | trained.terms
+        told = {"n_features": n_values, "objective": trained.objective} | trained.terms
         table[place.name] = told | decisions(StitchedHead(stitch, place.head, goal), judged, goal)
         if best is None or trained.objective < best.trained.objective:
             best = Stitched(place, trained)
@@ -116,6 +125,11 @@ def _features(place, X, network):
         given = through_module(place.extractor, X, like=network)
     except ValueError as error:
         raise ValueError(f"split={place.name!r}: {error} Name another layer.") from None
+    if given.ndim < 2 or len(given) != len(X):
+        raise ValueError(
+            f"split={place.name!r}: there {len(X)} rows of X have the shape {given.shape}; expected a row of "
+            "numbers per row of X. Name another layer."
+        )
     return torch.as_tensor(given, device=device)
 
 

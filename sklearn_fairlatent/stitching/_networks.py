@@ -23,6 +23,8 @@ from .._fit_state import seeded
 ACTIVATIONS = {"identity": nn.Identity, "logistic": nn.Sigmoid, "tanh": nn.Tanh, "relu": nn.ReLU}
 # The default network holds rows out and stops early where each class has enough of them for a tenth to tell.
 ROWS_TO_STOP = 20
+# What probabilities may miss their range and their sum by.
+ROUNDING = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,6 +188,40 @@ def _of_skorch(net):
     return Trained(
         net.module_, None if classes is None else np.asarray(classes), "logits" if logits else "probabilities"
     )
+
+
+def check_values(outputs, output, told):
+    """Raise where outputs cannot be what they are taken for.
+
+    Parameters
+    ----------
+    outputs : ndarray of shape (n, ...)
+        What the network gives for some rows.
+    output : {"logits", "probabilities"}
+    told : bool
+        Whether somebody says so, else it was concluded from the network's last step.
+
+    Raises
+    ------
+    ValueError
+        If probabilities lie outside [0, 1], or what is taken for logits unasked looks like probabilities.
+    """
+    low, high = outputs.min(), outputs.max()
+    inside = low >= -ROUNDING and high <= 1 + ROUNDING
+    if output == "probabilities" and not inside:
+        raise ValueError(
+            f"network gives values from {low:.4g} to {high:.4g}, which are no probabilities. Pass "
+            "network_output='logits' if they are logits."
+        )
+    if output == "logits" and not told and inside:
+        flat = outputs.reshape(len(outputs), -1)
+        # Of one column: a trained network's logits have both signs, and one that gives a constant says nothing.
+        alike = low < high if flat.shape[1] == 1 else np.abs(flat.sum(1) - 1).max() <= ROUNDING
+        if alike:
+            raise ValueError(
+                "network_output='auto': network gives values that look like probabilities, but its last step is "
+                "neither a softmax nor a sigmoid. Pass network_output='probabilities', or 'logits' if they are."
+            )
 
 
 def as_logits(outputs, output, n_classes, order=None):

@@ -2,6 +2,7 @@
 
 import copy
 
+import torch
 from torch import nn
 
 from ._networks import Standardise
@@ -67,6 +68,12 @@ class FreshLayer(nn.Module):
             raise ValueError(
                 f"stitch='last_layer': the last layer of the network, a {type(layer).__name__}, cannot be made anew; "
                 "expected one with reset_parameters(), such as a torch.nn.Linear."
+            )
+        if isinstance(getattr(layer, "weight", None), torch.Tensor) and "weight" not in dict(layer.named_parameters()):
+            raise ValueError(
+                f"stitch='last_layer': the last layer of the network, a {type(layer).__name__}, computes its weights "
+                "from others, as weight_norm does, and cannot be made anew. Make them plain ones first "
+                "(torch.nn.utils.parametrize.remove_parametrizations)."
             )
         self.layer = copy.deepcopy(layer).requires_grad_(True)
         self.layer.reset_parameters()

@@ -429,3 +429,10 @@ def test_words_and_plain_values(fair):
     stored = json.loads(json.dumps(certificate.to_dict(), default=str))
     assert stored["bound"] == certificate.bound
     assert stored["sentence"] == text
+
+
+def test_groups_may_be_tuples():
+    codes, words = np.tile([0, 1, 1, 0, 1], 40), np.repeat(["f", "m"], 100)
+    pairs = pd.Series([(word, 1) for word in words], name="group")
+    plain = certify_codes(codes, pd.Series(words, name="group"), n_codes=2)
+    assert certify_codes(codes, pairs, n_codes=2).bound == plain.bound

@@ -121,6 +121,100 @@ def test_a_skorch_net_that_decides_otherwise_is_refused(net, rows):
         stitched(net).fit(rows[0], rows[1], sensitive_features=rows[2])
 
 
+class Focal(nn.Module):
+    """A criterion of logits that skorch does not know."""
+
+    def forward(self, given, y):
+        loss = nn.functional.cross_entropy(given, y, reduction="none")
+        return ((1 - torch.exp(-loss)) ** 2 * loss).mean()
+
+
+def test_logits_of_an_unknown_criterion_are_not_taken_for_probabilities(rows):
+    X, y, group = rows
+    net = NeuralNetClassifier(mlp(), criterion=Focal, max_epochs=1, train_split=None, verbose=0).fit(X.astype("f4"), y)
+    with pytest.raises(ValueError, match="network gives values from -.* which are no probabilities.*='logits'"):
+        stitched(net).fit(X, y, sensitive_features=group)
+    told = untrained(net, rows, network_output="logits")
+    np.testing.assert_allclose(told.predict_proba(X), softened(net.module_, X), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="which are no probabilities"):
+        stitched(mlp(), network_output="probabilities").fit(X, y, sensitive_features=group)
+
+
+def clamped(self, x):
+    return torch.sigmoid(self.last(self.first(x))).clamp(1e-6, 1 - 1e-6)
+
+
+def both(self, x):
+    one = torch.sigmoid(self.last(self.first(x)))
+    return torch.cat([1 - one, one], dim=1)
+
+
+@pytest.mark.parametrize("forward", [clamped, both])
+def test_probabilities_are_not_taken_for_logits(forward, rows):
+    X, y, group = rows
+    network = made(forward, n_outputs=1)
+    with pytest.raises(ValueError, match="network_output='auto': network gives values that look like probabilities"):
+        stitched(network).fit(X, y, sensitive_features=group)
+    found = untrained(network, rows, network_output="probabilities").predict_proba(X)[:, 1]
+    np.testing.assert_allclose(found, outputs(network, X)[:, -1], rtol=0, atol=1e-5)
+    assert untrained(network, rows, network_output="logits").predict_proba(X)[:, 1].min() > 0.5 - (forward is both)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_half_precision_is_stitched_in_float32(precision, rows):
+    X, y, group = rows
+    network = mlp().to(precision)
+    fitted = stitched(network).fit(X, y, sensitive_features=group)
+    assert fitted.improved_on_start_
+    assert next(network.parameters()).dtype == precision
+    assert next(fitted.stitched_network().parameters()).dtype == torch.float32
+
+
+class Recurrent(nn.Module):
+    """Its first layer gives a pair, which no stitch takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.last = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.last(self.lstm(x[:, None])[0][:, -1])
+
+
+class Folding(nn.Module):
+    """Works on parts of the rows before it works on rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.part, self.whole, self.last = nn.Linear(1, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        parts = torch.relu(self.part(x.reshape(-1, 1))).reshape(-1, 3, 4).mean(1)
+        return self.last(torch.relu(self.whole(parts)))
+
+
+@pytest.mark.parametrize(("network", "found"), [(Recurrent, {"input"}), (Folding, {"whole"})])
+def test_auto_leaves_out_where_no_rows_come_out(network, found, rows):
+    X, y, group = rows
+    fitted = stitched(seeded(network)).fit(X, y, sensitive_features=group)
+    assert set(fitted.split_scores_.index) == found
+
+
+def test_where_no_rows_come_out_is_said(rows):
+    X, y, group = rows
+    with pytest.raises(ValueError, match=r"split='part': there 3 rows of X have the shape \(9, 4\)"):
+        stitched(seeded(Folding), split="part").fit(X, y, sensitive_features=group)
+    with pytest.raises(ValueError, match="extractor: a LSTM gives a tuple; expected one tensor. Wrap it"):
+        stitched(extractor=nn.LSTM(3, 4), head=nn.Linear(4, 2)).fit(X, y, sensitive_features=group)
+
+
+def test_a_last_layer_with_computed_weights_is_refused(rows):
+    X, y, group = rows
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
+    with pytest.raises(ValueError, match="computes its weights from others.*remove_parametrizations"):
+        stitched(network, stitch="last_layer").fit(X, y, sensitive_features=group)
+
+
 @pytest.mark.parametrize("forward", [of_the_dtype_of_a_layer, residual])
 def test_the_network_to_deploy_is_what_predicts_even_if_it_looks_at_its_layers(forward, rows):
     X, y, group = rows

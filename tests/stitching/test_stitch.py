@@ -38,7 +38,8 @@ def test_an_untrained_stitch_predicts_exactly_what_the_network_does(make, shape,
     network = make().eval()
     X = np.random.RandomState(0).normal(size=shape)
     goal = Goal(2, None, "logits", (), "equalized_odds", None, 1.0)
-    for place in places(network, "auto", kind, ()):
+    found, spare = places(network, "auto", kind, ())
+    for place in [*found, spare]:
         features = place.extractor(torch.as_tensor(X, dtype=torch.float32)).detach()
         stitch = seeded(lambda p=place, f=features: new_stitch(kind, 16, p, f))
         module = StitchedHead(stitch, place.head, goal).eval()
