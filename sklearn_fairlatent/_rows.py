@@ -150,27 +150,28 @@ class RowsMixin:
                 return rows.set_axis(index)
             # What a generator gives has other columns than its latents.
             generated = self.encoder is None and self.decoder is not None
-            if like is None or as_frame(like) is None or decoded is not None or len(np.shape(rows)) != 2 or generated:
-                return rows
-            return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
+            return rows if decoded is not None or len(np.shape(rows)) != 2 or generated else _framed(rows, like)
         template, positions = self._template, self._sensitive_positions
         labels = list(range(self.n_features_in_)) if template is None else column_names(template)
         names = self._own_labels()
         values = [(own or {}).get(name, np.full(len(E), np.nan)) for name in self._own_names()]
         if template is None:
             # What a decoder gives may be a frame whatever X is.
-            if as_frame(rows) is not None:
-                return rows
-            rows = join_columns(rows, names, values, labels)
-            if as_frame(like) is None:
-                return rows
-            return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
+            return rows if as_frame(rows) is not None else _framed(join_columns(rows, names, values, labels), like)
         if as_frame(rows) is None:
             others = [label for k, label in enumerate(labels) if k not in positions]
             rows = frame_like(template, dict(zip(others, rows.T, strict=True)))
-        given = with_dtypes(join_columns(rows, names, values, labels), template, dict(zip(names, values, strict=True)))
+        given: Any = join_columns(rows, names, values, labels)
+        given = with_dtypes(given, template, dict(zip(names, values, strict=True)))
         index = _index_of(like)
         return given.set_axis(index) if index is not None and hasattr(given, "index") else given
+
+
+def _framed(rows, like):
+    """The rows of an array as a frame of the kind of ``like``, if that is one."""
+    if as_frame(like) is None:
+        return rows
+    return frame_like(like, dict(zip(column_names(like), rows.T, strict=True)), like)
 
 
 def _index_of(rows):
