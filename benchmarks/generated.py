@@ -82,9 +82,15 @@ def fit_pictures(seed, small, codes, **params):
     import torch
 
     net = picture_classifier(seed, **params)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return net.fit(as_floats(small), codes.astype(np.int64))
+    # A convolution adds up in another order on another number of threads.
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return net.fit(as_floats(small), codes.astype(np.int64))
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def as_floats(small):
