@@ -55,11 +55,11 @@ def picture_classifier(seed, widths=(16, 32, 64), pooled=False, max_epochs=8):
     from torch import nn
 
     layers, n_in = [], 3
-    for n_out in widths:
-        layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2)]
-        n_in = n_out
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed)  # before the first layer, which draws its weights
+        for n_out in widths:
+            layers += [nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(2)]
+            n_in = n_out
         if pooled:
             module = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 2))
         else:

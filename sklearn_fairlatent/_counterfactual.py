@@ -127,8 +127,10 @@ def wanted_codes(variable, value, own):
     return codes
 
 
-def requested_moves(attr, value, names, target):
+def requested_moves(attr, value, names, target, without=()):
     """The variables to move and the value wanted for each, from the arguments of ``counterfactual``.
+
+    ``without``: attributes that fit saw and that have no block.
 
     Returns
     -------
@@ -142,6 +144,11 @@ def requested_moves(attr, value, names, target):
         raise TypeError(f"attr={attr!r}: expected a name or a list of names. Known names: {names}.")
     resolved = [target if name == "target" and target is not None else name for name in attrs]
     for name in resolved:
+        if name in without:
+            raise ValueError(
+                f"attr={name!r} has no block: the columns that were fitted leave room only for those of {names}. Fit "
+                "on more columns, or on fewer attributes."
+            )
         if name not in names:
             raise ValueError(f"attr={name!r} is not known. Known names: {names}.")
     if len(set(resolved)) < len(resolved):

@@ -68,7 +68,7 @@ def join_columns(rows, names, values, order):
 def with_dtypes(rows, template, columns):
     """Rows of a frame whose ``columns`` (values by name) have the dtypes of ``template`` that can hold them."""
     if isinstance(rows, pd.DataFrame):
-        rows = rows.copy()
+        rows = rows.copy(deep=False)  # columns are replaced, none is written to
         for name, values in columns.items():
             rows[name] = _as_dtype(rows[name], values, template[name].dtype)
         return rows

@@ -210,14 +210,8 @@ class MovingMixin:
     def _move(self, given, attr, value):
         """A question about the rows ``given``."""
         target_name = None if self._target is None else self._target.name
-        asked = [attr] if isinstance(attr, str) else attr
         without = [variable.name for variable in self._variables if variable.name not in self._block_maps]
-        if without and isinstance(asked, (list, tuple)) and set(without) & set(map(str, asked)):
-            raise ValueError(
-                f"attr={attr!r}: {without} have no block, since the {len(self._neutral)} column(s) that were fitted "
-                "have no room for it. Fit on more columns, or on fewer attributes."
-            )
-        return _Move(self, given, requested_moves(attr, value, list(self._block_maps), target_name))
+        return _Move(self, given, requested_moves(attr, value, list(self._block_maps), target_name, without))
 
     def _answer(self, move, E, output):
         """Embeddings ``E`` as what was asked for."""
