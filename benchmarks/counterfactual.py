@@ -220,18 +220,19 @@ def _valid_share(rows, known):
 
 # ---------------------------------------------------------------- faces
 
-# Latents that the VAE's map learns from, and the score asked for, in nats beyond the border.
-N_AROUND, FACE_SCORE = 20_000, 1.0
+# Latents that the VAE's map learns from; where their scores are cut, and the one asked for, in nats beyond the border.
+N_AROUND, FACE_CUT, FACE_SCORE = 20_000, 2.0, 1.1
+# Of the GAN the score of gender is asked for that this share of the samples of the fit lie beyond, on the other side.
+GAN_SHARE = 0.02
 
 
 def gan_faces(seed, quick):
     """Faces of the pretrained DCGAN: gender moved, age to stay; gender by the judge, age split at its median.
 
-    Who learns from scores is told both judges' numbers, and asked for the score of gender that 5 % of the samples of
-    its fit lie beyond, on the other side.
+    Who learns from scores is told both judges' numbers.
     """
     from faces import age_judge, gender_judge, generator, horizontal_flip, in_batches, perceptual_distance
-    from generated import as_floats, fit_pictures, halved, judged_samples
+    from generated import as_floats, fit_pictures, halved, judged_samples, well_read_judge
 
     pool = judged_samples(quick)
     gender = np.where(pool["gender"] > 0, "male", "female")
@@ -239,16 +240,19 @@ def gan_faces(seed, quick):
     rows = np.random.RandomState(seed).permutation(len(gender))
     test, other, fit = np.split(rows, [len(rows) // 20, len(rows) * 2 // 5])
     test = test[:1000]
-    second = fit_pictures(seed, pool["small"][other], gender[other] == "male")
+    own_judges = {
+        "second judge": fit_pictures(seed, pool["small"][other], gender[other] == "male"),
+        "well-read judge": well_read_judge(quick),
+    }
+    network, judge, years = generator(), gender_judge(), age_judge()
     start = time.perf_counter()
     A = pd.DataFrame({"gender": gender, "age": age})
-    fair = ours(seed).fit(pool["Z"][fit], sensitive_features=A.iloc[fit])
+    fair = ours(seed, decoder=network).fit(pool["Z"][fit], sensitive_features=A.iloc[fit])
     seconds = {OURS: time.perf_counter() - start}
     scores, start = pd.DataFrame({name: pool[name] for name in A}), time.perf_counter()
-    scored = ours(seed).fit(pool["Z"][fit], sensitive_features=scores.iloc[fit])
+    scored = ours(seed, decoder=network).fit(pool["Z"][fit], sensitive_features=scores.iloc[fit])
     seconds[SCORES] = time.perf_counter() - start
-    low, high = np.quantile(pool["gender"][fit], [0.05, 0.95])
-    network, judge, years = generator(), gender_judge(), age_judge()
+    low, high = np.quantile(pool["gender"][fit], [GAN_SHARE, 1 - GAN_SHARE])
 
     def pictures_of(Z):
         return in_batches(network, Z.astype(np.float32))
@@ -261,8 +265,8 @@ def gan_faces(seed, quick):
     told = {"gender": gender[fit], "age": age[fit]}
     asked = np.where(own == "male", low, high)
     moved = {
-        OURS: fair.counterfactual(Z, "gender", sensitive_features=A.iloc[test]),
-        SCORES: scored.counterfactual(Z, "gender", asked, sensitive_features=scores.iloc[test]),
+        OURS: fair.counterfactual(Z, "gender", sensitive_features=A.iloc[test], output="embedding"),
+        SCORES: scored.counterfactual(Z, "gender", asked, sensitive_features=scores.iloc[test], output="embedding"),
     }
     for peer, kind in PEERS.items():
         moved[peer] = kind().fit(pool["Z"][fit], told, "gender").move(Z, own, wanted)
@@ -273,10 +277,10 @@ def gan_faces(seed, quick):
         small = as_floats(halved(there))
         row = {"part": "gan-faces", "attribute": "gender", "seed": seed, "method": method}
         row["flip"] = float(np.mean(judge.predict(there) == wanted))
-        row["flip second judge"] = float(np.mean(second.predict(small) == (wanted == "male")))
-        row["second judge agrees on samples"] = float(
-            np.mean(second.predict((pool["small"][test] / 255).astype(np.float32)) == (own == "male"))
-        )
+        for name, other_judge in own_judges.items():
+            row[f"flip {name}"] = float(np.mean(other_judge.predict(small) == (wanted == "male")))
+            agrees = other_judge.predict(as_floats(pool["small"][test])) == (own == "male")
+            row[f"{name} agrees on samples"] = float(np.mean(agrees))
         row["years moved"] = float(np.median(change))
         row["perceptual"] = float(np.median(perceptual_distance(pictures, there)) / apart)
         row["distance"] = _length(moved[method] - Z) / _length(Z) if method in moved else np.nan
@@ -309,13 +313,13 @@ def vae_faces(seed, quick):
     def scores_of(Z):
         """The judge's scores of what the decoder makes of latents, less the border; of clear cases only that."""
         told = judge.decision_function(in_batches(back, Z.astype(np.float32))) - border
-        return pd.DataFrame({"score": np.clip(told, -2 * FACE_SCORE, 2 * FACE_SCORE)})
+        return pd.DataFrame({"score": np.clip(told, -FACE_CUT, FACE_CUT)})
 
     start, rng = time.perf_counter(), np.random.RandomState(seed)
     n = QUICK_ROWS if quick else N_AROUND
     around = E[rng.choice(fit, n)] + E[fit].std(0) * rng.normal(size=(n, E.shape[1]))
     around = np.r_[E[fit], around]
-    scored = ours(seed).fit(around, sensitive_features=scores_of(around))
+    scored = ours(seed, decoder=back).fit(around, sensitive_features=scores_of(around))
     seconds[SCORES] = time.perf_counter() - start
     own = group[test]
     wanted = np.where(own == "above", "below", "above")
@@ -324,7 +328,9 @@ def vae_faces(seed, quick):
         OURS: fair.counterfactual(
             images[test], "group", sensitive_features=pd.Series(own, name="group"), output="embedding"
         ),
-        SCORES: scored.counterfactual(E[test], "score", asked, sensitive_features=scores_of(E[test])),
+        SCORES: scored.counterfactual(
+            E[test], "score", asked, sensitive_features=scores_of(E[test]), output="embedding"
+        ),
     }
     for peer, kind in PEERS.items():
         moved[peer] = kind().fit(E[fit].astype(float), {"group": group[fit]}, "group").move(E[test], own, wanted)

@@ -6,10 +6,13 @@ from problems import cache_folder
 
 N_SAMPLES = 20_000  # judged faces of the GAN, the same for all seeds, which split them
 QUICK_SAMPLES = 2000
+N_FURTHER = 100_000  # judged faces of their own, for a network that knows the judge well
 
 
-def judged_samples(quick=False):
+def judged_samples(quick=False, further=False):
     """Latents of the GAN with the judges' verdicts on their pictures, and the pictures small; cached.
+
+    ``further``: more of them, drawn apart.
 
     Returns
     -------
@@ -17,12 +20,12 @@ def judged_samples(quick=False):
         ``Z`` (n, 100), ``gender`` (n,) in nats (positive: "male"), ``age`` (n,) in years, ``small`` (n, 3, 32, 32) as
         bytes.
     """
-    n = QUICK_SAMPLES if quick else N_SAMPLES
-    file = cache_folder() / "generated" / f"dcgan-{n}.npz"
+    n = QUICK_SAMPLES if quick else N_FURTHER if further else N_SAMPLES
+    file = cache_folder() / "generated" / f"dcgan-{n}{'-further' if further else ''}.npz"
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         network, gender, age = generator(), gender_judge(), age_judge()
-        Z = np.random.RandomState(0).normal(size=(n, 100))
+        Z = np.random.RandomState(1 if further else 0).normal(size=(n, 100))
         verdicts, years, small = [], [], []
         for start in range(0, n, 500):
             pictures = in_batches(network, Z[start : start + 500].astype(np.float32))
@@ -93,6 +96,21 @@ def fit_pictures(seed, small, codes, **params):
         torch.set_num_threads(n_threads)
 
 
+def well_read_judge(quick=False):
+    """A picture network that learned the judge's gender from all further samples; the same for all seeds, cached."""
+    file = cache_folder() / "generated" / f"judge-of-{QUICK_SAMPLES if quick else N_FURTHER}.pt"
+    if file.exists():
+        net = picture_classifier(0).initialize()
+        net.load_params(f_params=file)
+        return net
+    pool = judged_samples(quick, further=True)
+    net = fit_pictures(0, pool["small"], pool["gender"] > 0)
+    draft = file.with_suffix(".tmp")
+    net.save_params(f_params=draft)
+    draft.replace(file)
+    return net
+
+
 def as_floats(small):
     """Bytes as the network takes them."""
-    return (small / 255).astype(np.float32)
+    return small / np.float32(255)

@@ -45,7 +45,7 @@ class LinearBlocks:
     positions: dict  # name to where the groups lie in its block: (n_groups, width); of a number its slope (1, 1)
 
 
-def linear_blocks(X, variables, codes, readouts):
+def linear_blocks(X, variables, codes, readouts, metric=None):
     """Directions that move one variable's discriminant score and hold those of the others.
 
     With the discriminants of all variables (differences of means within the others' groups, through the shrunk
@@ -61,6 +61,8 @@ def linear_blocks(X, variables, codes, readouts):
         NaN where missing: such rows count as average.
     readouts : dict of str to ndarray of shape (d, n_readouts)
         Weights of further linear readers of every variable, on the columns of X.
+    metric : ndarray of shape (d, d), default=None
+        By which the length of moves is measured. None: by the units of :func:`column_scale`.
 
     Returns
     -------
@@ -85,9 +87,11 @@ def linear_blocks(X, variables, codes, readouts):
         axes.append(w / np.maximum(np.sqrt(np.einsum("ij,ij->j", w, covariance @ w)), 1e-12))
         start, first = start + width, first + own.shape[1]
     W = _independent(np.column_stack(axes))
-    metric = METRIC * np.eye(d) / mean_variance + (1 - METRIC) * np.linalg.inv(
-        covariance + VARIANCE_FLOOR * mean_variance * np.eye(d)
-    )
+    plain = np.eye(d) / mean_variance
+    if metric is not None:
+        plain = scale[:, None] * metric * scale
+        plain *= d / max(np.trace(plain @ covariance), 1e-12)
+    metric = METRIC * plain + (1 - METRIC) * np.linalg.inv(covariance + VARIANCE_FLOOR * mean_variance * np.eye(d))
     towards = np.linalg.solve(metric, W)
     others = {name: _unit(weights * scale[:, None]) for name, weights in readouts.items()}
     V = np.column_stack(

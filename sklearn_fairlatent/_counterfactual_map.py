@@ -16,6 +16,7 @@ from ._latent import row_chunks, sample_rows
 from ._readers import Judges, Panel, fit_panel, live_columns, score_loss
 from ._revision import Revision
 from ._row_matching import RowMatching, match_rows
+from ._ruler import Ruler
 from ._steps import fit_steps
 
 # Rows that train a map and its readers, and the share of them that only judges.
@@ -41,6 +42,9 @@ N_DIRECTIONS = 64
 ENOUGH_FLIPS = 0.95
 GAINS = (0.6, 0.8, 1.0, 1.15, 1.3, 1.5, 1.7, 2.0, 2.4)
 MOST_DISTANCE = 1.4
+# What a map between partners misses is noise to whoever reads the rows. This times the part of the way to held-out
+# partners that is missed is by how much farther apart it sets the groups.
+STRETCH = 0.35
 # A table's rows are revised for every gain tried: fewer gains, fewer rows, and no limit of the distance.
 TABLE_GAINS = (0.8, 1.2, 1.7)
 MOST_REVISED = 1500
@@ -169,12 +173,14 @@ class MoveModel(nn.Module):
 class MoveLoss(nn.Module):
     """What a moved row should be: read as wanted, otherwise as before, near, and alike to the rows it joins."""
 
-    def __init__(self, columns, spreads, scale, weights, generator):
+    def __init__(self, columns, spreads, ruler, weights, generator):
         super().__init__()
         self.columns, self.weights, self.generator = columns, weights, generator
         for name, spread in spreads.items():
             self.register_buffer(f"spread_{list(columns).index(name)}", spread)
-        self.register_buffer("scale", torch.as_tensor(1 / scale, dtype=torch.float32))
+        self.register_buffer("scale", torch.as_tensor(1 / ruler.scale, dtype=torch.float32))
+        root = None if ruler.root is None else torch.as_tensor(ruler.root, dtype=torch.float32)
+        self.register_buffer("root", root)
 
     def forward(self, outputs, batch):
         return sum(self.weights[name] * term for name, term in self.terms(outputs, batch).items())
@@ -184,7 +190,7 @@ class MoveLoss(nn.Module):
         x, moved, name = batch["x"] * self.scale, outputs["moved"] * self.scale, outputs["name"]
         rows = batch["known"]
         weight = rows / rows.sum().clamp(min=1)
-        spread = ((x - x.mean(0)) ** 2).sum(1).mean().clamp(min=1e-12)
+        spread = self._squared(x - x.mean(0)).mean().clamp(min=1e-12)
         kept = x.new_zeros(())
         for k, (other, columns) in enumerate(self.columns.items()):
             before, after = outputs["before"][..., columns], outputs["after"][..., columns]
@@ -200,14 +206,18 @@ class MoveLoss(nn.Module):
         directions = torch.randn(x.shape[1], N_DIRECTIONS, generator=self.generator).to(x.device)
         directions = directions / directions.norm(dim=0)
         gap = (moved @ directions).sort(0).values - (batch["real"] * self.scale @ directions).sort(0).values
-        towards = ((moved - batch["partner"] * self.scale) ** 2).sum(1)
+        towards = self._squared(moved - batch["partner"] * self.scale)
         return {
             "flip": flip,
             "kept": kept,
-            "distance": (((moved - x) ** 2).sum(1) * weight).sum() / spread,
+            "distance": (self._squared(moved - x) * weight).sum() / spread,
             "likeness": (gap**2).mean() / ((x @ directions).var(0).mean() + 1e-12),
             "partner": (towards * batch["partner_weight"] * weight).sum() / spread,
         }
+
+    def _squared(self, step):
+        """Squared lengths of steps in the columns' own scale."""
+        return ((step if self.root is None else step @ self.root) ** 2).sum(1)
 
 
 def _missed(scores, wanted):
@@ -221,7 +231,7 @@ def _missed(scores, wanted):
 
 
 def fit_counterfactual_map(
-    E, variables, codes, rows, *, fixed, rounding, device, generator, rng, n_layers, hidden_size
+    E, variables, codes, rows, *, fixed, rounding, metric, device, generator, rng, n_layers, hidden_size
 ):
     """A map that moves the blocks of ``variables``, trained on some of ``rows`` and judged by others.
 
@@ -237,6 +247,8 @@ def fit_counterfactual_map(
         Columns that may not move.
     rounding : torch.nn.Module or None
         What the decoder does to a row, with a gradient.
+    metric : ndarray of shape (n_encoded, n_encoded) or None
+        By which the length of moves is measured; None: by the columns' standard deviations.
     device : str
     generator : torch.Generator
     rng : numpy RandomState
@@ -247,12 +259,14 @@ def fit_counterfactual_map(
     CounterfactualMap
     """
     rows = sample_rows(rows, MAP_TRAINING_ROWS, rng)
-    rows, held_out = _split(np.asarray(E[rows], dtype=np.float64), rows, variables, codes[rows], rng)
-    X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
-    found, scale = _started(X, told, variables, fixed, device, generator, rng)
+    everyone, codes = np.asarray(E[rows], dtype=np.float64), codes[rows]
+    rows, held_out = _split(everyone, variables, codes, rng)
+    X, told = everyone[rows], codes[rows]
+    found, ruler = _started(X, told, variables, fixed, device, generator, rng, metric)
+    scale = ruler.scale
     start, movable, context = found.start, found.movable, found.context
     partners = partners_of(X / scale, variables, told, rng)
-    bench = _Bench(np.asarray(E[held_out], dtype=np.float64), codes[held_out], X, told, variables, scale, rounding, rng)
+    bench = _Bench(everyone[held_out], codes[held_out], X, told, variables, ruler, rounding, rng)
     flow = BlockFlow(
         start,
         len(context),
@@ -265,15 +279,18 @@ def fit_counterfactual_map(
         candidates = [VariableMap(flow, "closed form")]
         if variable.name in partners and not len(context):
             fitted = partner_maps(X[:, movable], partners[variable.name][0])
-            candidates += [] if fitted is None else [VariableMap(fitted, "partners")]
+            if fitted is not None:
+                stretch = STRETCH * bench.missed(found, k, VariableMap(fitted, "partners"))
+                fitted = partner_maps(X[:, movable], partners[variable.name][0], stretch)
+                candidates.append(VariableMap(fitted, "partners"))
         best = bench.best_of(found, k, candidates)
         if best.kind == "partners":
             # Chosen: learned once more from all rows, as a search refits what it chose.
-            everyone = np.r_[rows, held_out]
-            X_all = np.asarray(E[everyone], dtype=np.float64)
-            again = partners_of(X_all / scale, [variable], codes[everyone][:, [k]], rng)
+            order = np.r_[rows, held_out]
+            X_all = everyone[order]
+            again = partners_of(X_all / scale, [variable], codes[order][:, [k]], rng)
             if variable.name in again:
-                best.mover = partner_maps(X_all[:, movable], again[variable.name][0]) or best.mover
+                best.mover = partner_maps(X_all[:, movable], again[variable.name][0], stretch) or best.mover
         else:
             candidate = VariableMap(copy.deepcopy(best.mover).cpu().requires_grad_(True), "trained")
             with torch.no_grad():
@@ -281,7 +298,7 @@ def fit_counterfactual_map(
                 centre = where.mean(0) if len(where) > 1 else 0.0
                 where.copy_(centre + best.gain * (where - centre))
             dataset = MoveRows(X, told, variables, partners, rng, k)
-            _train(candidate, variable.name, found, dataset, scale, rounding, device, generator)
+            _train(candidate, variable.name, found, dataset, ruler, rounding, device, generator)
             best = bench.best_of(found, k, [best, candidate])
         if isinstance(best.mover, BlockFlow):
             best.mover.to(device).eval().requires_grad_(False)
@@ -305,12 +322,15 @@ def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, gene
     """
     rows = _some_of_all(rows, variables, codes, rng)
     X, told = np.asarray(E[rows], dtype=np.float64), codes[rows]
-    found, scale = _started(X, told, variables, fixed, device, generator, rng)
+    found, ruler = _started(X, told, variables, fixed, device, generator, rng)
     for k, variable in enumerate(variables):
         if columns is not None and variable.kind == "groups":
             maps, kind = match_rows(X, variables, told, k, found.panel, columns, fixed, rng), "matching"
         else:
-            maps, kind = transport_maps(X[:, found.movable], variables, told, k, scale[found.movable]), "transport"
+            maps, kind = (
+                transport_maps(X[:, found.movable], variables, told, k, ruler.scale[found.movable]),
+                "transport",
+            )
         found.maps[variable.name] = VariableMap(maps, kind)
     return found
 
@@ -326,8 +346,8 @@ def _some_of_all(rows, variables, codes, rng):
     return np.unique(np.concatenate(parts))
 
 
-def _started(X, told, variables, fixed, device, generator, rng):
-    """A map with readers and the closed form that moves nothing yet, and the columns' scale."""
+def _started(X, told, variables, fixed, device, generator, rng, metric=None):
+    """A map with readers and the closed form that moves nothing yet, and what measures moves."""
     live = live_columns(X)
     movable = np.setdiff1d(np.flatnonzero(live), fixed)
     context = np.intersect1d(np.flatnonzero(live), fixed)
@@ -340,12 +360,15 @@ def _started(X, told, variables, fixed, device, generator, rng):
     readouts = {name: weights[movable] for name, weights in panel.linear_weights().items()}
     scale = np.ones(X.shape[1])
     scale[live] = column_scale(X[:, live])
-    start = linear_blocks(X[:, movable], variables, told, readouts)
-    return CounterfactualMap({}, panel, movable, context, start), scale
+    start = linear_blocks(
+        X[:, movable], variables, told, readouts, None if metric is None else metric[np.ix_(movable, movable)]
+    )
+    return CounterfactualMap({}, panel, movable, context, start), Ruler.of(scale, metric)
 
 
-def _split(X, rows, variables, codes, rng):
+def _split(X, variables, codes, rng):
     """Training and held-out rows; where rows are versions of each other, whole clusters of them stay together."""
+    rows = np.arange(len(X))
     n_clusters = min(N_CLUSTERS, len(rows) // 10)
     # Versions of a row differ by where their groups lie.
     scaled = fitted_effects((X - X.mean(0)) / column_scale(X), variables, codes)[-1]
@@ -366,7 +389,7 @@ def _split(X, rows, variables, codes, rng):
     return rows[~held_out], rows[held_out]
 
 
-def _train(candidate, name, found, dataset, scale, rounding, device, generator):
+def _train(candidate, name, found, dataset, ruler, rounding, device, generator):
     """Train the flow of ``candidate`` in place, in float32."""
     linear = {key: buffer.clone() for key, buffer in candidate.mover.named_buffers(recurse=False)}
     readers = copy.deepcopy(found.panel.readers).to(device)
@@ -379,7 +402,7 @@ def _train(candidate, name, found, dataset, scale, rounding, device, generator):
     model = MoveModel(candidate.mover.float(), name, readers, copy.deepcopy(rounding), found.movable, found.context)
     fit_steps(
         model,
-        MoveLoss(readers.columns, spreads, scale, WEIGHTS if rounding is None else TABLE_WEIGHTS, generator),
+        MoveLoss(readers.columns, spreads, ruler, WEIGHTS if rounding is None else TABLE_WEIGHTS, generator),
         dataset,
         n_steps=N_STEPS,
         batch_size=BATCH_ROWS,
@@ -396,22 +419,32 @@ def _train(candidate, name, found, dataset, scale, rounding, device, generator):
 class _Bench:
     """Held-out rows with judges of their own, on which a map's gains are chosen and maps are compared."""
 
-    def __init__(self, X, codes, X_training, codes_training, variables, scale, rounding, rng):
-        self.rounding = rounding
+    def __init__(self, X, codes, X_training, codes_training, variables, ruler, rounding, rng):
+        self.rounding, self.ruler = rounding, ruler
         self.X, self.codes, self.X_training, self.codes_training = X, codes, X_training, codes_training
-        self.variables, self.scale = variables, scale
+        self.variables = variables
         # Each half is judged by judges of the other one: of their own rows they remember what they were.
         self.half = rng.permutation(len(X)) % 2
         self.judges = [Judges(X[self.half != k], variables, codes[self.half != k], rng) for k in range(2)]
         self.wanted = [_wanted(variable, code, rng) for variable, code in zip(variables, codes.T, strict=True)]
-        self.partners = partners_of(X / scale, variables, codes, rng)
-        self.spread = float(np.sqrt((((X - X.mean(0)) / scale) ** 2).sum(1).mean()))
+        self.partners = partners_of(X / ruler.scale, variables, codes, rng)
+        self.spread = self._length(X - X.mean(0))
 
     def best_of(self, found, k, candidates):
         """The best candidate for the ``k``-th variable, every one with its best gain."""
         for candidate in candidates:
             self._calibrate(found, k, candidate)
         return max(candidates, key=lambda candidate: candidate.scores["quality"])
+
+    def missed(self, found, k, candidate):
+        """The part of the way to their partners that the rows miss after the candidate's move."""
+        name, known = self.variables[k].name, ~np.isnan(self.codes[:, k])
+        if name not in self.partners:
+            return 0.0
+        X, own, wanted = self.X[known], self.codes[known, k], self.wanted[k][known]
+        moved = self._moved(found, candidate, X, name, own, wanted)
+        way = self._to_partner(name, X, known, wanted)
+        return min(1.0, self._to_partner(name, moved, known, wanted) / max(way, 1e-12))
 
     def _calibrate(self, found, k, candidate):
         """Choose the gain of a candidate and note how good it then is.
@@ -445,9 +478,7 @@ class _Bench:
             score["consistency"] = float(np.mean(kept or [1.0]))
             score["quality"] = score["flip_rate"] * score["consistency"]
             if name in self.partners:
-                partner = self.partners[name][0][known, wanted.astype(int)]
-                pairs = partner >= 0
-                score["to_partner"] = self._length(moved[pairs] - self.X[partner[pairs]]) / self.spread
+                score["to_partner"] = self._to_partner(name, moved, known, wanted) / self.spread
                 score["quality"] = 1 - score["to_partner"]
             if self.rounding is not None or score["distance"] * self.spread <= limit or not tried:
                 tried.append(score)
@@ -492,8 +523,14 @@ class _Bench:
         ]
         return float(np.concatenate(told, axis=1).mean())
 
+    def _to_partner(self, name, moved, known, wanted):
+        """How far the rows ``moved``, those where ``known``, are from their partners in the groups ``wanted``."""
+        partner = self.partners[name][0][known, wanted.astype(int)]
+        pairs = partner >= 0
+        return self._length(moved[pairs] - self.X[partner[pairs]]) if pairs.any() else 0.0
+
     def _length(self, step):
-        return float(np.sqrt(((step / self.scale) ** 2).sum(1).mean()))
+        return float(np.sqrt((self.ruler.measured(step) ** 2).sum(1).mean()))
 
     def _mean_shift(self, k, own, wanted):
         """Root mean square length of the shift of the group means."""

@@ -55,7 +55,7 @@ class Slope:
         return X + (wanted - own)[:, None] * self.slope
 
 
-def partner_maps(X, table):
+def partner_maps(X, table, stretch=0.0):
     """The maps of rows to the mean of themselves and their versions in the other groups.
 
     Parameters
@@ -63,6 +63,8 @@ def partner_maps(X, table):
     X : ndarray of shape (n, d)
     table : ndarray of int of shape (n, n_groups)
         Every row's partner in every other group, -1 for none.
+    stretch : float, default=0.0
+        By which part of the groups' distance they are set farther apart.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def partner_maps(X, table):
         ridge = RIDGE * max(np.trace(covariance) / d, 1e-12) * np.eye(d)
         slope = np.linalg.solve(covariance + ridge, centred.T @ (step - step.mean(0)) / len(rows))
         matrices[group] = np.eye(d) + slope
-        offsets[group] = step.mean(0) - centre @ slope
+        offsets[group] = step.mean(0) - centre @ slope + stretch * step.mean(0) @ matrices[group]
     return GroupMaps(matrices, offsets)
 
 

@@ -84,7 +84,7 @@ def read(pictures):
 #
 # The map could be told the words: two groups. A judge's number says more, how far from the border it saw a picture, so
 # both attributes are quantities here: numbers that are not whole are taken as such. What is asked for is a number,
-# too: the one that a twentieth of the samples lies beyond, on the other side. The last 500 samples take no
+# too: the one that a fiftieth of the samples lies beyond, on the other side. The last 500 samples take no
 # part in the fit: the judges are asked again about what becomes of them.
 
 A, scores = words(odds, years), pd.DataFrame({"gender": odds, "age": years})
@@ -94,7 +94,7 @@ by_words = FairLatentTransformer(decoder=generator, counterfactual_map="trained"
 by_words.fit(z[:-N_NEW], sensitive_features=A[:-N_NEW])
 
 z_new, A_new, scores_new = z[-N_NEW:], A[-N_NEW:].reset_index(drop=True), scores[-N_NEW:]
-low, high = scores[:-N_NEW].quantile(0.05), scores[:-N_NEW].quantile(0.95)
+low, high = scores[:-N_NEW].quantile(0.02), scores[:-N_NEW].quantile(0.98)
 wanted = {
     "gender": np.where(A_new.gender == "male", low.gender, high.gender),
     "age": np.where(A_new.age == "older", low.age, high.age),

@@ -11,10 +11,19 @@ from sklearn_fairlatent import _counterfactual_map as counterfactual_map
 from sklearn_fairlatent import _readers as readers_module
 from sklearn_fairlatent._attributes import Variable
 from sklearn_fairlatent._counterfactual_flow import BlockFlow, linear_blocks
-from sklearn_fairlatent._counterfactual_map import MARGIN, CounterfactualMap, MoveLoss, VariableMap, _missed, _split
+from sklearn_fairlatent._counterfactual_map import (
+    MARGIN,
+    CounterfactualMap,
+    MoveLoss,
+    VariableMap,
+    _Bench,
+    _missed,
+    _split,
+)
 from sklearn_fairlatent._counterfactual_rows import LEAST_SHARE, MoveRows, partners_of
 from sklearn_fairlatent._group_maps import LEAST_PARTNERS, partner_maps
 from sklearn_fairlatent._readers import fit_panel
+from sklearn_fairlatent._ruler import Ruler
 from sklearn_fairlatent._steps import fit_steps
 
 from .variables import NUMBER, THREE, TWO, _assert_there_and_back
@@ -109,6 +118,39 @@ def test_a_partner_map_is_exact_there_and_back(n_groups, scale, seed):
     assert (np.abs(there - X)[moves].max(axis=1) > 1e-6 * np.abs(X).max()).all()
 
 
+@pytest.mark.parametrize("n_groups", [2, 3])
+def test_a_stretched_map_ends_beyond_and_stays_exact(n_groups):
+    X, codes = _twins(40, 5, n_groups)
+    table = np.full((len(X), n_groups), -1)
+    for group in range(n_groups):
+        table[codes != group, group] = (np.arange(len(X)) % 40 + 40 * group)[codes != group]
+    plain, stretched = partner_maps(X, table), partner_maps(X, table, 0.5)
+    _assert_there_and_back(stretched, X, n_groups, np.random.default_rng(0))
+    means = np.stack([X[codes == group].mean(0) for group in range(n_groups)])
+    for own, wanted in ((0, 1), (1, 0), (n_groups - 1, 0)):
+        own_codes, wanted_codes = np.full(40, float(own)), np.full(40, float(wanted))
+        there, beyond = (m.move(X[codes == own], own_codes, wanted_codes).mean(0) for m in (plain, stretched))
+        assert_allclose(there, means[wanted], atol=1e-9)
+        # Both ends move apart, the own one through the map itself.
+        way = means[wanted] - means[own]
+        assert 1.2 < (beyond - means[own]) @ way / (way @ way) < 1.8
+
+
+def test_a_map_that_misses_nothing_of_its_partners_is_not_stretched():
+    X, codes = _twins(60)
+    exact = np.r_[X[:60], X[:60] + 1.0]
+    for rows, missed_part in ((exact, (0.0, 0.05)), (X, (0.05, 1.0))):
+        rng = np.random.RandomState(0)
+        bench = _Bench(
+            rows, codes[:, None], rows, codes[:, None], [_variable(2)], Ruler(np.ones(rows.shape[1])), None, rng
+        )
+        table = np.full((120, 2), -1)
+        table[:60, 1], table[60:, 0] = np.arange(60, 120), np.arange(60)
+        found = CounterfactualMap({}, None, np.arange(rows.shape[1]), np.zeros(0, dtype=int), None)
+        missed = bench.missed(found, 0, VariableMap(partner_maps(rows, table), "partners"))
+        assert missed_part[0] <= missed <= missed_part[1]
+
+
 def test_too_few_partners_make_no_map():
     X, _ = _twins(LEAST_PARTNERS)
     n = LEAST_PARTNERS
@@ -177,10 +219,10 @@ def test_versions_of_a_row_stay_on_one_side(apart):
     base = np.random.default_rng(0).normal(size=(200, 8))
     X, codes = np.r_[base, base + apart], np.repeat([0.0, 1.0], 200)
     order = np.random.default_rng(0).permutation(400)
-    rows, held_out = _split(X[order], 1000 + order, [_variable(2)], codes[order][:, None], np.random.RandomState(0))
-    assert sorted([*rows, *held_out]) == list(range(1000, 1400))
+    rows, held_out = _split(X[order], [_variable(2)], codes[order][:, None], np.random.RandomState(0))
+    assert sorted([*rows, *held_out]) == list(range(400))
     assert 0.2 < len(held_out) / 400 < 0.5
-    side = np.isin(np.arange(1000, 1400), held_out)
+    side = np.isin(np.arange(400), order[held_out])
     # Of rows drawn one by one 42 in 100 versions would be on the other side.
     assert (side[:200] != side[200:]).mean() < 0.2
 
@@ -189,7 +231,7 @@ def test_rows_without_versions_are_held_out_one_by_one():
     rng = np.random.default_rng(0)
     codes = rng.integers(2, size=400).astype(float)
     X = rng.normal(size=(400, 32)) + codes[:, None]
-    rows, held_out = _split(X, np.arange(400), [_variable(2)], codes[:, None], np.random.RandomState(0))
+    rows, held_out = _split(X, [_variable(2)], codes[:, None], np.random.RandomState(0))
     assert sorted([*rows, *held_out]) == list(range(400))
     assert len(held_out) == 120
     assert (np.diff(held_out) > 0).all()
@@ -200,7 +242,7 @@ def _loss(weights=None, n=64, d=4):
     generator = torch.Generator().manual_seed(0)
     columns = {"two": slice(0, 2), "other": slice(2, 4), "number": slice(4, 5)}
     spreads = {name: torch.ones(3) for name in columns}
-    loss = MoveLoss(columns, spreads, np.ones(d), weights or counterfactual_map.WEIGHTS, generator)
+    loss = MoveLoss(columns, spreads, Ruler(np.ones(d)), weights or counterfactual_map.WEIGHTS, generator)
     x = torch.randn(n, d, generator=generator)
     scores = torch.randn(3, n, 5, generator=generator)
     batch = {"x": x, "wanted": torch.ones(n), "known": torch.ones(n), "real": torch.flip(x, [0]) + 2.0}
@@ -267,7 +309,7 @@ def test_training_lowers_the_loss_of_the_map():
         before = short_of(found)
         matrix = flow.matrix.clone()
         rows = MoveRows(X, codes, variables, {}, rng, 0)
-        counterfactual_map._train(candidate, "two", found, rows, np.ones(4), None, "cpu", generator)
+        counterfactual_map._train(candidate, "two", found, rows, Ruler(np.ones(4)), None, "cpu", generator)
     assert short_of(found) < 0.9 * before
     # What is linear and fixed is as exact as before.
     assert_array_equal(candidate.mover.matrix, matrix)
