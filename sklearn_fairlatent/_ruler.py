@@ -59,7 +59,8 @@ def output_metric(encoding, E):
     .. [1] Arvanitidis, Hansen, Hauberg (2018), "Latent space oddity: on the curvature of deep generative models", ICLR,
        eq. 3.
     """
-    if encoding.encoder is None and encoding.decoder is None or not encoding.can_decode or E.shape[1] > MOST_COLUMNS:
+    # What an estimator inverts is a table.
+    if encoding.decoder is None or E.shape[1] > MOST_COLUMNS:
         return None
     live, deviations = np.flatnonzero(live_columns(E)), E.std(0)
     rows = E[np.linspace(0, len(E) - 1, min(NUDGED_ROWS, len(E))).astype(int)]
