@@ -15,7 +15,8 @@ from synthesis.rows import table
 from torch import nn
 
 from sklearn_fairlatent import FairLatentTransformer, TabularCodec
-from sklearn_fairlatent import _counterfactual_map as counterfactual_map
+from sklearn_fairlatent import _counterfactual_bench as map_bench
+from sklearn_fairlatent import _counterfactual_training as map_training
 from sklearn_fairlatent import _readers as readers
 from sklearn_fairlatent._devices import forked_generators, is_device, seed_generators
 from sklearn_fairlatent.datasets import make_biased_latents
@@ -200,8 +201,9 @@ def test_warm_starts_on_cuda_go_on():
 @cuda
 @pytest.mark.parametrize("of_table", [False, True])
 def test_trained_counterfactuals_on_cuda(of_table, monkeypatch):
-    for name, value in (("N_STEPS", 20), ("GAINS", (1.0, 1.3)), ("TABLE_GAINS", (1.2,))):
-        monkeypatch.setattr(counterfactual_map, name, value)
+    monkeypatch.setattr(map_training, "N_STEPS", 20)
+    for name, value in (("GAINS", (1.0, 1.3)), ("TABLE_GAINS", (1.2,))):
+        monkeypatch.setattr(map_bench, name, value)
     monkeypatch.setattr(readers, "READER_STEPS", 60)
     X, y, A = _rows()
     encoder = None

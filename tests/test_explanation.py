@@ -13,7 +13,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_fairlatent import Explanation, FairLatentTransformer, TabularCodec
-from sklearn_fairlatent import _counterfactual_map as counterfactual_map
+from sklearn_fairlatent import _counterfactual_bench as map_bench
+from sklearn_fairlatent import _counterfactual_training as map_training
 from sklearn_fairlatent import _readers as readers
 
 pytestmark = [
@@ -306,8 +307,8 @@ def test_a_mixed_table_and_a_trained_map(data):
         }
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counterfactual_map, "N_STEPS", 40)
-        patch.setattr(counterfactual_map, "TABLE_GAINS", (1.2, 1.7))
+        patch.setattr(map_training, "N_STEPS", 40)
+        patch.setattr(map_bench, "TABLE_GAINS", (1.2, 1.7))
         patch.setattr(readers, "READER_STEPS", 100)
         patch.setattr(readers, "READER_EPOCHS", 2)
         fair = FairLatentTransformer(

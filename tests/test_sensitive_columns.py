@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import TruncatedSVD
 
 from sklearn_fairlatent import FairLatentTransformer, TabularCodec
-from sklearn_fairlatent import _counterfactual_map as counterfactual_map
+from sklearn_fairlatent import _counterfactual_training as map_training
 from sklearn_fairlatent import _readers as readers
 from sklearn_fairlatent.augmentation import LatentFlipSampler
 from sklearn_fairlatent.datasets import make_biased_latents
@@ -209,7 +209,7 @@ def _reversed(rows):
 
 
 def test_a_codec_that_gives_frames(monkeypatch):
-    monkeypatch.setattr(counterfactual_map, "N_STEPS", 5)
+    monkeypatch.setattr(map_training, "N_STEPS", 5)
     monkeypatch.setattr(readers, "READER_STEPS", 5)
     frame = pd.DataFrame(X, columns=list("abcdef"))
     codec = TabularCodec().set_output(transform="pandas")

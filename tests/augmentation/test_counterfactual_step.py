@@ -8,7 +8,8 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_fairlatent import TabularCodec
-from sklearn_fairlatent import _counterfactual_map as counterfactual_map
+from sklearn_fairlatent import _counterfactual_bench as map_bench
+from sklearn_fairlatent import _counterfactual_training as map_training
 from sklearn_fairlatent import _readers as readers
 from sklearn_fairlatent.datasets import make_biased_latents
 
@@ -28,9 +29,9 @@ pytestmark = [
 def few_steps():
     """What is claimed of trained maps holds after a few steps."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(counterfactual_map, "N_STEPS", 10)
-        patch.setattr(counterfactual_map, "GAINS", (1.0,))
-        patch.setattr(counterfactual_map, "TABLE_GAINS", (1.2,))
+        patch.setattr(map_training, "N_STEPS", 10)
+        patch.setattr(map_bench, "GAINS", (1.0,))
+        patch.setattr(map_bench, "TABLE_GAINS", (1.2,))
         patch.setattr(readers, "READER_STEPS", 30)
         patch.setattr(readers, "READER_EPOCHS", 2)
         yield

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sklearn_fairlatent import FairLatentTransformer
-from sklearn_fairlatent import _counterfactual_map as counterfactual_map
+from sklearn_fairlatent import _counterfactual_bench as map_bench
+from sklearn_fairlatent import _counterfactual_training as map_training
 from sklearn_fairlatent import _readers as readers
 from sklearn_fairlatent.datasets import make_biased_latents
 
@@ -20,7 +21,7 @@ def _fit(fair, X, y, A=None, *, steps=None, reader_steps=None):
     """Fit with few steps."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (FEW_STEPS | (steps or {})).items():
-            patch.setattr(counterfactual_map, name, value)
+            patch.setattr(map_training if hasattr(map_training, name) else map_bench, name, value)
         for name, value in (FEW_READER_STEPS | (reader_steps or {})).items():
             patch.setattr(readers, name, value)
         return fair.fit(X, y, sensitive_features=A)

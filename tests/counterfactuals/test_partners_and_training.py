@@ -7,20 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_fairlatent import _counterfactual_map as counterfactual_map
+from sklearn_fairlatent import _counterfactual_training as map_training
 from sklearn_fairlatent import _readers as readers_module
 from sklearn_fairlatent._attributes import Variable
+from sklearn_fairlatent._counterfactual_bench import Bench
 from sklearn_fairlatent._counterfactual_flow import BlockFlow, linear_blocks
-from sklearn_fairlatent._counterfactual_map import (
-    MARGIN,
-    CounterfactualMap,
-    MoveLoss,
-    VariableMap,
-    _Bench,
-    _missed,
-    _split,
-)
+from sklearn_fairlatent._counterfactual_map import CounterfactualMap, VariableMap, _split
 from sklearn_fairlatent._counterfactual_rows import LEAST_SHARE, MoveRows, partners_of
+from sklearn_fairlatent._counterfactual_training import MARGIN, MoveLoss, _missed, train_map
 from sklearn_fairlatent._group_maps import LEAST_PARTNERS, partner_maps
 from sklearn_fairlatent._readers import fit_panel
 from sklearn_fairlatent._ruler import Ruler
@@ -141,7 +135,7 @@ def test_a_map_that_misses_nothing_of_its_partners_is_not_stretched():
     exact = np.r_[X[:60], X[:60] + 1.0]
     for rows, missed_part in ((exact, (0.0, 0.05)), (X, (0.05, 1.0))):
         rng = np.random.RandomState(0)
-        bench = _Bench(
+        bench = Bench(
             rows, codes[:, None], rows, codes[:, None], [_variable(2)], Ruler(np.ones(rows.shape[1])), None, rng
         )
         table = np.full((120, 2), -1)
@@ -242,7 +236,7 @@ def _loss(weights=None, n=64, d=4):
     generator = torch.Generator().manual_seed(0)
     columns = {"two": slice(0, 2), "other": slice(2, 4), "number": slice(4, 5)}
     spreads = {name: torch.ones(3) for name in columns}
-    loss = MoveLoss(columns, spreads, Ruler(np.ones(d)), weights or counterfactual_map.WEIGHTS, generator)
+    loss = MoveLoss(columns, spreads, Ruler(np.ones(d)), weights or map_training.WEIGHTS, generator)
     x = torch.randn(n, d, generator=generator)
     scores = torch.randn(3, n, 5, generator=generator)
     batch = {"x": x, "wanted": torch.ones(n), "known": torch.ones(n), "real": torch.flip(x, [0]) + 2.0}
@@ -294,8 +288,8 @@ def test_training_lowers_the_loss_of_the_map():
     generator = torch.Generator().manual_seed(0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(readers_module, "READER_STEPS", 150)
-        patch.setattr(counterfactual_map, "N_STEPS", 160)
-        patch.setattr(counterfactual_map, "LEARNING_RATE", 1e-2)
+        patch.setattr(map_training, "N_STEPS", 160)
+        patch.setattr(map_training, "LEARNING_RATE", 1e-2)
         panel = fit_panel(X, variables, codes, device="cpu", generator=generator, rng=rng)
         start = linear_blocks(X, variables, codes, {})
         flow = BlockFlow(start, n_layers=3, hidden_size=32).double()
@@ -309,7 +303,7 @@ def test_training_lowers_the_loss_of_the_map():
         before = short_of(found)
         matrix = flow.matrix.clone()
         rows = MoveRows(X, codes, variables, {}, rng, 0)
-        counterfactual_map._train(candidate, "two", found, rows, Ruler(np.ones(4)), None, "cpu", generator)
+        train_map(candidate, "two", found, rows, Ruler(np.ones(4)), None, "cpu", generator)
     assert short_of(found) < 0.9 * before
     # What is linear and fixed is as exact as before.
     assert_array_equal(candidate.mover.matrix, matrix)
