@@ -145,10 +145,10 @@ keep(rows, "olivetti_counterfactuals.png", ["photograph", *moved])
 #    :width: 100%
 #    :alt: Ten persons, one per column: photograph, reconstruction, moved to the other half, moved along the score.
 #
-# The other half hardly shows. Along the score the judge follows twice as often, but look at what the faces become: the
-# one woman's outlines give way to shadows, while men who move the other way lose edges rather than gain a woman's
-# face. Of 40 persons four or five look female to the judge, so there is next to nothing to learn it from: around the
-# median, what it counts is less than what one sees.
+# Along the score the judge follows more often than to the other half, and the persons stay who they are. But look at
+# what the faces become: the one woman gets shadows where a beard would be, men who move the other way lose outlines
+# rather than gain a woman's face, and there is grain that no photograph has. Of 40 persons four or five look female to
+# the judge, so there is next to nothing to learn it from: around the median, what it counts is less than what one sees.
 #
 # The way there, for the two persons at either end: left the reconstruction, right the end of the move along
 # the score.
