@@ -4,6 +4,7 @@ Embeddings (MiniLM: decision prompts by gender and race, Reddit posts by who is 
 sex), Adult as a table, faces of a pretrained GAN and of a pretrained VAE, and simulated rows of known truth.
 Every finished part (set, attribute, seed) is appended to `results/counterfactual.csv`; a killed run goes on where it
 stopped.
+The first run of gan-faces judges 120,000 faces and teaches a network with them, which takes half an hour once.
 
 Options: --quick (one seed, few rows), --seeds N, --parts NAME [NAME ...], --report (print the table of what is there).
 """

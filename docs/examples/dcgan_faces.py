@@ -157,10 +157,11 @@ Image.open(picture).convert("RGB").quantize(256).save(picture, optimize=True)
 #    :width: 100%
 #    :alt: Eight generated faces, one per column: as drawn, gender moved in part, gender moved, age moved, both moved.
 #
-# Gender shows at once, in hair, beards and hats. Part of the way is often enough, and keeps more of the face. Told
-# words only, the map flips about as many, but goes further for it and changes more of the ages: what it does not know
-# of a sample, how clear a case it is, it cannot use. Age moves hair and skin, and with them, in a good part of the
-# faces, the gender that is read: in what these judges see the two are not separate.
+# Gender shows at once, in hair and beards; pose, dress and what is behind the face stay mostly as they were. (One of
+# these eight gets a mask.) Part of the way is often enough, and keeps more of the face. Told words only, the map flips
+# fewer at the same distance: what it does not know of a sample, how clear a case it is, it cannot use. Age moves skin
+# and light, and with them, in a good part of the faces, the gender that is read: in what these judges see the two are
+# not separate, and a move of gender changes the age that is read in a third.
 #
 # What was printed above, as it was when the picture was made:
 #
