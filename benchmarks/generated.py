@@ -113,4 +113,4 @@ def well_read_judge(quick=False):
 
 def as_floats(small):
     """Bytes as the network takes them."""
-    return small / np.float32(255)
+    return np.divide(small, np.float32(255), dtype=np.float32)

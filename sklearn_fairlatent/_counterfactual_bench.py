@@ -42,7 +42,7 @@ class Bench:
 
     def missed(self, found, k, candidate):
         """The part of the way to their partners that the rows miss after the candidate's move."""
-        name, known = self.variables[k].name, ~np.isnan(self.codes[:, k])
+        name, known = self.variables[k].name, self._asked(k)
         if name not in self.partners:
             return 0.0
         X, own, wanted = self.X[known], self.codes[known, k], self.wanted[k][known]
@@ -57,9 +57,7 @@ class Bench:
         the distance allowed, and where none does, that of the highest product of flip rate and consistency.
         """
         variable = self.variables[k]
-        name, known = variable.name, ~np.isnan(self.codes[:, k])
-        if self.rounding is not None:
-            known &= np.cumsum(known) <= MOST_REVISED
+        name, known = variable.name, self._asked(k)
         own, wanted, X = self.codes[known, k], self.wanted[k][known], self.X[known]
         candidate.scores = {"quality": 0.0}
         if not len(X):
@@ -126,6 +124,11 @@ class Bench:
             if (half == k).any()
         ]
         return float(np.concatenate(told, axis=1).mean())
+
+    def _asked(self, k):
+        """Which rows are moved to other values of the ``k``-th variable."""
+        known = ~np.isnan(self.codes[:, k])
+        return known if self.rounding is None else known & (np.cumsum(known) <= MOST_REVISED)
 
     def _to_partner(self, name, moved, known, wanted):
         """How far the rows ``moved``, those where ``known``, are from their partners in the groups ``wanted``."""

@@ -142,7 +142,7 @@ def fit_counterfactual_map(
     rounding : torch.nn.Module or None
         What the decoder does to a row, with a gradient.
     metric : ndarray of shape (n_encoded, n_encoded) or None
-        By which the length of moves is measured; None: by the columns' standard deviations.
+        By which the length of moves is measured; None: by the units of :func:`column_scale`.
     device : str
     generator : torch.Generator
     rng : numpy RandomState

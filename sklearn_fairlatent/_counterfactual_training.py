@@ -87,7 +87,7 @@ class MoveLoss(nn.Module):
         return sum(self.weights[name] * term for name, term in self.terms(outputs, batch).items())
 
     def terms(self, outputs, batch):
-        """The terms by name; distances in the columns' own scale, relative to the spread of the rows."""
+        """The terms by name; distances as the ruler measures, relative to the spread of the rows."""
         x, moved, name = batch["x"] * self.scale, outputs["moved"] * self.scale, outputs["name"]
         rows = batch["known"]
         weight = rows / rows.sum().clamp(min=1)
@@ -117,7 +117,7 @@ class MoveLoss(nn.Module):
         }
 
     def _squared(self, step):
-        """Squared lengths of steps in the columns' own scale."""
+        """Squared lengths, as the ruler measures, of steps in the columns' own scale."""
         return ((step if self.root is None else step @ self.root) ** 2).sum(1)
 
 

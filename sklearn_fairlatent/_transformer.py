@@ -159,15 +159,15 @@ class FairLatentTransformer(
         block per label and attribute and the rest, trained so that moving a block makes readers (small models
         of several kinds) read the wanted value and otherwise what they read before, near the row and alike to
         the rows it joins. It is kept where held-out rows and judges of their own find it better than the closed
-        form it starts from. Takes one to four minutes. Of a decoder that makes pictures, signals or the like (arrays
-        of three or more dimensions) near means little changed in what it makes [5]_, which costs ``fit`` 32 decoded
-        rows for every encoded column, up to 512 columns. "transport": every group's rows are carried affinely to those
-        of the wanted group, by optimal transport between normal distributions with the groups' means and covariances
-        where the other variables are alike [4]_; along its slope for a continuous variable. Behind a
-        :class:`TabularCodec` a row becomes one of the wanted group that ``fit`` saw, near it and read alike
-        otherwise, with prices that keep rows from being given to many: **the fitted estimator holds rows of** ``fit``
-        **and gives them out**. Takes seconds. Nearest to what a row would have been where that is known; readers are
-        convinced about as often as by real rows of that group, where "trained" asks for more.
+        form it starts from. Takes one to four minutes. Of a decoder that makes pictures, signals or the like
+        (floating arrays of three or more dimensions) near means little changed in what it makes [5]_, which costs
+        ``fit`` 32 decoded rows for every encoded column, up to 512 columns. "transport": every group's rows are
+        carried affinely to those of the wanted group, by optimal transport between normal distributions with the
+        groups' means and covariances where the other variables are alike [4]_; along its slope for a continuous
+        variable. Behind a :class:`TabularCodec` a row becomes one of the wanted group that ``fit`` saw, near it and
+        read alike otherwise, with prices that keep rows from being given to many: **the fitted estimator holds rows
+        of** ``fit`` **and gives them out**. Takes seconds. Nearest to what a row would have been where that is known;
+        readers are convinced about as often as by real rows of that group, where "trained" asks for more.
     immutable_features : list of str or int, default=None
         Columns of X, by name or position, that no counterfactual changes, whatever a decoder loses or repairs.
         With ``encoder=None`` or a :class:`TabularCodec`.
@@ -622,14 +622,14 @@ class FairLatentTransformer(
             columns = None if codec is None else codec._encoded_columns()
             self.counterfactual_map_ = fit_transport_map(E, variables, codes, everyone, columns=columns, **shared)
             return
-        seen = np.asarray(E[sample_rows(everyone, ROUNDING_ROWS, rng)], dtype=np.float64)
+        seen = sample_rows(everyone, ROUNDING_ROWS, rng)
         self.counterfactual_map_ = fit_counterfactual_map(
             E,
             variables,
             codes,
             everyone,
-            rounding=None if codec is None else rounding_of(codec, seen),
-            metric=output_metric(self.encoding_, seen),
+            rounding=None if codec is None else rounding_of(codec, np.asarray(E[seen], dtype=np.float64)),
+            metric=output_metric(self.encoding_, E, seen, self._fixed),
             n_layers=self.n_layers,
             hidden_size=self.hidden_size,
             **shared,

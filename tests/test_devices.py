@@ -199,23 +199,31 @@ def test_warm_starts_on_cuda_go_on():
 
 
 @cuda
-@pytest.mark.parametrize("of_table", [False, True])
-def test_trained_counterfactuals_on_cuda(of_table, monkeypatch):
+@pytest.mark.parametrize("kind", ["rows", "table", "pictures"])
+def test_trained_counterfactuals_on_cuda(kind, monkeypatch):
     monkeypatch.setattr(map_training, "N_STEPS", 20)
     for name, value in (("GAINS", (1.0, 1.3)), ("TABLE_GAINS", (1.2,))):
         monkeypatch.setattr(map_bench, name, value)
     monkeypatch.setattr(readers, "READER_STEPS", 60)
     X, y, A = _rows()
-    encoder = None
+    encoder, decoder, of_table = None, None, kind == "table"
+    if kind == "pictures":
+        torch.manual_seed(0)
+        decoder = torch.nn.Sequential(torch.nn.Linear(X.shape[1], 12), torch.nn.Unflatten(1, (3, 2, 2))).cuda()
     if of_table:
         X, y = table(600)
         A, encoder = X.pop("sex"), TabularCodec()
     fair = FairLatentTransformer(
-        encoder=encoder, max_epochs=2, counterfactual_map="trained", random_state=0, device="cuda"
+        encoder=encoder,
+        decoder=decoder,
+        max_epochs=2,
+        counterfactual_map="trained",
+        random_state=0,
+        device="cuda",
     ).fit(X, y, sensitive_features=A)
-    name = "sex" if of_table else "group"
-    moved = fair.counterfactual(X, name, sensitive_features=A)
-    again = pickle.loads(pickle.dumps(fair)).counterfactual(X, name, sensitive_features=A)
+    name, output = "sex" if of_table else "group", "embedding" if decoder else "input"
+    moved = fair.counterfactual(X, name, sensitive_features=A, output=output)
+    again = pickle.loads(pickle.dumps(fair)).counterfactual(X, name, sensitive_features=A, output=output)
     assert len(moved) == len(X)
     assert moved.equals(again) if of_table else np.array_equal(moved, again)
     assert not (moved.equals(X) if of_table else np.array_equal(moved, X))

@@ -29,14 +29,18 @@ class _Pictures:
 
 
 class _Noisy(_Pictures):
-    """The same with another noise every time."""
+    """The same with another noise for every row, or for every call."""
 
-    def __init__(self, weights):
+    def __init__(self, weights, by_row):
         super().__init__(weights)
-        self.rng = np.random.default_rng(0)
+        self.rng, self.by_row = np.random.default_rng(0), by_row
 
     def __call__(self, E):
-        return super().__call__(E) + self.rng.normal(size=(len(E), 1, 4, 5))
+        return super().__call__(E) + self.rng.normal(size=(len(E) if self.by_row else 1, 1, 4, 5))
+
+
+def _metric(decoder, E, fixed=()):
+    return output_metric(Encoding(None, decoder), E, np.arange(len(E)), np.array(fixed, dtype=int))
 
 
 def _rows(n=200, d=6):
@@ -49,7 +53,7 @@ def _weights(d=6, n_values=20):
 
 def test_a_step_is_as_long_as_that_of_the_picture():
     E, decode = _rows(), _Pictures(_weights() / np.logspace(-2, 2, 6)[:, None])
-    ruler = Ruler.of(E.std(0), output_metric(Encoding(None, decode), E))
+    ruler = Ruler.of(E.std(0), _metric(decode, E))
     pictures = np.linalg.norm(np.diff(decode(E).reshape(len(E), -1), axis=0), axis=1)
     ratios = np.linalg.norm(ruler.measured(np.diff(E, axis=0)), axis=1) / pictures
     assert_allclose(ratios, ratios[0], rtol=1e-6)
@@ -61,7 +65,7 @@ def test_a_step_is_as_long_as_that_of_the_picture():
 def test_a_column_without_variance_has_no_length():
     E = _rows()
     E[:, 2] = 0.1 + 0.2
-    metric = output_metric(Encoding(None, _Pictures(_weights())), E)
+    metric = _metric(_Pictures(_weights()), E)
     assert not metric[2].any()
     assert not metric[:, 2].any()
     assert_allclose(metric, metric.T)
@@ -71,7 +75,7 @@ def test_a_column_without_variance_has_no_length():
 def test_a_direction_without_effect_counts_a_little():
     E, weights = _rows(), _weights()
     weights[3] = 0
-    metric = output_metric(Encoding(None, _Pictures(weights)), E)
+    metric = _metric(_Pictures(weights), E)
     nudge = np.zeros((1, 6))
     nudge[0, 3] = E[:, 3].std()
     assert_allclose(np.linalg.norm(Ruler.of(E.std(0), metric).measured(nudge)), np.sqrt(LEAST_EFFECT), rtol=1e-6)
@@ -85,33 +89,88 @@ def test_a_direction_without_effect_counts_a_little():
         _Pictures(_weights(), dtype=np.int64),
         _Pictures(_weights() * np.nan),
         _Pictures(_weights() * 0),
-        _Noisy(_weights()),
+        _Noisy(_weights(), by_row=True),
+        _Noisy(_weights(), by_row=False),
         lambda E: [["some", "words"]] * len(E),
         lambda E: pd.DataFrame(E),
     ],
-    ids=["none", "table", "integers", "nan", "constant", "noise", "words", "frame"],
+    ids=["none", "table", "integers", "nan", "constant", "noise", "noise of a call", "words", "frame"],
 )
 def test_what_cannot_be_measured_is_not(decoder):
-    assert output_metric(Encoding(None, decoder), _rows()) is None
+    assert _metric(decoder, _rows()) is None
 
 
 def test_very_many_columns_and_an_encoder_without_a_way_back_are_not_measured():
     d = MOST_COLUMNS + 1
-    assert output_metric(Encoding(None, _Pictures(_weights(d))), _rows(20, d)) is None
+    assert _metric(_Pictures(_weights(d)), _rows(20, d)) is None
     # What it would raise on being asked for its inverse is no matter of the fit.
-    assert output_metric(Encoding(KernelPCA(2).fit(_rows()), None), _rows()) is None
-    assert output_metric(Encoding(None, _Pictures(_weights())), np.ones((20, 6))) is None
+    assert output_metric(Encoding(KernelPCA(2).fit(_rows()), None), _rows(), np.arange(200), np.arange(0)) is None
+    assert _metric(_Pictures(_weights()), np.ones((20, 6))) is None
 
 
 def test_large_pictures_are_looked_at_in_part(monkeypatch):
-    monkeypatch.setattr("sklearn_fairlatent._ruler.DECODED_VALUES", 500)
-    monkeypatch.setattr("sklearn_fairlatent._ruler.DECODED_ROWS", 3)
     E, weights = _rows(d=4), _weights(4, 4000)
-    part = output_metric(Encoding(None, _Pictures(weights, (40, 100))), E)
-    monkeypatch.undo()
-    whole = output_metric(Encoding(None, _Pictures(weights, (40, 100))), E)
+    weights /= E.std(0)[:, None]
+    weights[0, :3000] = 0  # shows at the bottom only
+    whole = _metric(_Pictures(weights, (40, 100)), E) * np.outer(E.std(0), E.std(0))
+    monkeypatch.setattr("sklearn_fairlatent._ruler.LOOKED_AT", 2000)
+    monkeypatch.setattr("sklearn_fairlatent._ruler.DECODED_ROWS", 3)
+    part = _metric(_Pictures(weights, (40, 100)), E) * np.outer(E.std(0), E.std(0))
     assert not np.array_equal(part, whole)
-    assert_allclose(part * np.outer(E.std(0), E.std(0)), whole * np.outer(E.std(0), E.std(0)), atol=0.2)
+    assert_allclose(part, whole, atol=0.1)
+    assert 0.2 < whole[0, 0] < 0.5
+
+
+def test_parts_of_a_row_are_measured_like_all_of_it(monkeypatch):
+    decode = _Pictures(_weights())
+    whole = _metric(decode, _rows())
+    monkeypatch.setattr("sklearn_fairlatent._ruler.DECODED_VALUES", 2 * 20)
+    assert_allclose(_metric(decode, _rows()), whole, rtol=1e-9)
+
+
+@pytest.mark.parametrize("d", [126, 127, 128])
+def test_rounding_of_a_network_is_no_noise(d):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Linear(d, 16),
+        torch.nn.ReLU(),
+        torch.nn.Linear(16, 192),
+        torch.nn.Tanh(),
+        torch.nn.Unflatten(1, (3, 8, 8)),
+    )
+    assert _metric(network, np.random.default_rng(0).normal(size=(40, d))) is not None
+
+
+class _Float32Only:
+    """A callable that takes rows as they were fitted and nothing else, and spoils what it is given."""
+
+    def __init__(self):
+        self.network = _generator(slice(0, 4))
+
+    def __call__(self, E):
+        assert E.dtype == np.float32
+        with torch.no_grad():
+            pictures = self.network(torch.from_numpy(E)).numpy()
+        E *= 3
+        return pictures
+
+
+def test_a_decoder_is_given_rows_of_the_type_that_was_fitted():
+    X, _, _ = _small()
+    found = _metric(_Float32Only(), X.astype(np.float32))
+    assert_allclose(found, _metric(_generator(slice(0, 4)), X.astype(np.float32)), rtol=1e-3, atol=1e-6)
+
+
+def test_a_loud_column_that_may_not_move_does_not_count():
+    E = _rows()
+    weights = _weights() / E.std(0)[:, None]
+    loud = weights.copy()
+    loud[0] *= 1000
+    found = _metric(_Pictures(loud), E, fixed=[0])
+    assert not found[0].any()
+    assert_allclose(found, _metric(_Pictures(weights), E, fixed=[0]), rtol=1e-9)
+    drowned = _metric(_Pictures(loud), E)[1:, 1:]
+    assert np.abs(drowned - found[1:, 1:]).max() > 0.5 * np.abs(found).max()
 
 
 def _generator(loud):
