@@ -221,10 +221,8 @@ def fit_transport_map(E, variables, codes, rows, *, columns, fixed, device, gene
         if columns is not None and variable.kind == "groups":
             maps, kind = match_rows(X, variables, told, k, found.panel, columns, fixed, rng), "matching"
         else:
-            maps, kind = (
-                transport_maps(X[:, found.movable], variables, told, k, ruler.scale[found.movable]),
-                "transport",
-            )
+            scale = ruler.scale[found.movable]
+            maps, kind = transport_maps(X[:, found.movable], variables, told, k, scale), "transport"
         found.maps[variable.name] = VariableMap(maps, kind)
     return found
 
