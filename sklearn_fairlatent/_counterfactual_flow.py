@@ -18,7 +18,7 @@ from ._readers import live_columns
 # How far the covariance within groups and labels is shrunk to a multiple of the identity before it is inverted: few
 # rows and many columns make directions that judges trained on other rows do not share (docs/design_notes.md).
 SHRINKAGE = 0.5
-# Share of the Euclidean metric beside the Mahalanobis one in what is called the least move.
+# Share of the Euclidean metric, or the one that is given, beside the Mahalanobis one in what is called the least move.
 METRIC = 0.5
 # Coordinates beside the blocks are scaled to unit variance, but as if none varied less than this share of the mean:
 # one-hot tables have directions without any variance.
@@ -87,12 +87,13 @@ def linear_blocks(X, variables, codes, readouts, metric=None):
         axes.append(w / np.maximum(np.sqrt(np.einsum("ij,ij->j", w, covariance @ w)), 1e-12))
         start, first = start + width, first + own.shape[1]
     W = _independent(np.column_stack(axes))
-    plain = np.eye(d) / mean_variance
+    lengths = np.eye(d) / mean_variance
     if metric is not None:
-        plain = scale[:, None] * metric * scale
-        plain *= d / max(np.trace(plain @ covariance), 1e-12)
-    metric = METRIC * plain + (1 - METRIC) * np.linalg.inv(covariance + VARIANCE_FLOOR * mean_variance * np.eye(d))
-    towards = np.linalg.solve(metric, W)
+        # The rows' mean square length is d, as it is in the other part.
+        lengths = scale[:, None] * metric * scale
+        lengths *= d / max(np.trace(lengths @ covariance), 1e-12)
+    mahalanobis = np.linalg.inv(covariance + VARIANCE_FLOOR * mean_variance * np.eye(d))
+    towards = np.linalg.solve(METRIC * lengths + (1 - METRIC) * mahalanobis, W)
     others = {name: _unit(weights * scale[:, None]) for name, weights in readouts.items()}
     V = np.column_stack(
         [_held(W, towards, columns[name], [o for k, o in others.items() if k != name]) for name in columns]

@@ -13,7 +13,7 @@ LOOKED_AT, DECODED_ROWS, DECODED_VALUES = 20_000, 256, 2**25
 # More columns are not measured: every one of them costs a decoded row per nudged one.
 MOST_COLUMNS = 512
 # A decoder whose answers to one row differ by more than this part of what a nudge changes has noise of its own.
-LEAST_NOISE = 0.1
+MOST_NOISE = 0.1
 # No direction's squared length counts for less than this part of the mean: some change next to nothing in the output.
 LEAST_EFFECT = 0.1
 
@@ -89,7 +89,7 @@ def output_metric(encoding, E, rows, fixed):
         parts = [seen(np.vstack([nudged[k : k + at_once], row])) for k in range(0, len(nudged), at_once)]
         steps = np.concatenate([part[:-1] - part[-1] for part in parts])
         noise = np.linalg.norm(parts[-1][-1] - seen(row[None])[0])
-        if not np.isfinite(steps).all() or noise > LEAST_NOISE * np.linalg.norm(steps, axis=1).max():
+        if not np.isfinite(steps).all() or noise > MOST_NOISE * np.linalg.norm(steps, axis=1).max():
             return None
         metric += steps @ steps.T
     eigenvalues, axes = np.linalg.eigh(metric)
